@@ -1,0 +1,371 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * quire: a page allocator for memory you own.
+ *
+ * An allocator (struct quire) manages one region of memory in pages of 4 KiB
+ * and hands them out in naturally aligned blocks of 2^order pages, orders 0
+ * (4 KiB) to 18 (1 GiB). Every page has a descriptor (struct quire_page)
+ * outside the region; quire never writes into a page unless asked to
+ * (QUIRE_ZERO, QUIRE_PREFAULT).
+ *
+ * Reading order: create, allocate, free; the rest when needed. The example
+ * below is examples/hello.c:
+ *
+ *	struct quire_options options = QUIRE_OPTIONS_INIT;
+ *	options.size = 256ull << 20;
+ *	struct quire *q = quire_create(&options);
+ *	struct quire_page *page = quire_alloc_pages(q, 0, QUIRE_ZERO);
+ *	char *text = quire_page_to_virt(q, page);
+ *	strcpy(text, "hello from a page of my own");
+ *	puts(text);
+ *	quire_free_pages(q, page, 0);
+ *	quire_destroy(q);
+ *
+ * Unless a comment says otherwise:
+ *  - errors: a function that returns a pointer returns NULL and one that
+ *    returns int returns -1, with errno set; nothing has changed then. Misuse
+ *    that would corrupt (a double free, a wrong order, a foreign pointer) is
+ *    refused with EINVAL and a report that names every value;
+ *  - threads: every function may be called by any thread at any time, except
+ *    quire_destroy(), which must be the last call on its allocator;
+ *  - signals: only the conversions and the page accessors (quire_page_*,
+ *    quire_pfn_to_page, quire_virt_to_page, ...) may be called from a signal
+ *    handler; page_put may not, for it can free;
+ *  - units: sizes are bytes where the name says size or bytes, else pages;
+ *  - fork: in the child of a fork, an allocator over private memory that is
+ *    not hugetlb goes on working as a copy; any other fails with EPERM there.
+ */
+#ifndef QUIRE_QUIRE_H
+#define QUIRE_QUIRE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#if defined(__GNUC__)
+#define QUIRE_API __attribute__((visibility("default")))
+#else
+#define QUIRE_API
+#endif
+
+#define QUIRE_PAGE_SHIFT 12
+#define QUIRE_PAGE_SIZE ((size_t)1 << QUIRE_PAGE_SHIFT)
+/* Largest order, inclusive: 2^18 pages, 1 GiB. */
+#define QUIRE_MAX_ORDER 18
+#define QUIRE_NR_ORDERS (QUIRE_MAX_ORDER + 1)
+/* Zones an allocator can be cut into. */
+#define QUIRE_MAX_ZONES 4
+
+struct quire;
+struct quire_page;
+
+/* ------------------------------------------------------------------ */
+/* Creating                                                            */
+
+/* What memory stands behind an arena. */
+enum quire_backing {
+	QUIRE_BACKING_DEFAULT = 0,
+	QUIRE_BACKING_1G,     /* hugetlb pages of 1 GiB */
+	QUIRE_BACKING_2M,     /* hugetlb pages of 2 MiB */
+	QUIRE_BACKING_THP,    /* anonymous memory, transparent hugepages on */
+	QUIRE_BACKING_BASE,   /* anonymous memory, base pages */
+	QUIRE_BACKING_CALLER, /* reported only: the caller's region */
+	QUIRE_BACKING_NONE,   /* reported only: offsets, mapped nowhere */
+};
+
+/* How a thread finds its per-CPU page lists; fixed for an allocator's life. */
+enum quire_way {
+	QUIRE_WAY_DEFAULT = 0, /* rseq where it works, else trylock */
+	QUIRE_WAY_RSEQ,	       /* restartable sequences: no atomics, no lock */
+	QUIRE_WAY_TRYLOCK,     /* the list of CPU number n, taken by trylock */
+	QUIRE_WAY_BOUND,       /* threads stand in for CPUs: quire_cpu_bind() */
+};
+
+/* struct quire_options.flags */
+#define QUIRE_OFFSETS                                                          \
+	(1u << 0) /* region is [offset, offset + size), unmapped */
+#define QUIRE_PREFAULT (1u << 1)   /* populate every page at creation */
+#define QUIRE_MLOCK (1u << 2)	   /* mlock() the region */
+#define QUIRE_DONTFORK (1u << 3)   /* keep the region out of children */
+#define QUIRE_ZEROED (1u << 4)	   /* the caller's region is all zero now */
+#define QUIRE_CHECK_RACE (1u << 5) /* catch two racing frees of one page */
+
+/*
+ * Options. Start from QUIRE_OPTIONS_INIT; 0 means the default everywhere.
+ *
+ * Each can be overridden by the environment, QUIRE_CONF=key:value,...
+ * with the keys size, backing (1g, 2m, thp, base, several joined by '+'),
+ * way (rseq, trylock, bound), cpus, decay_ms, prefault, mlock, dontfork, race
+ * (0 or 1) and debug (memblock, init, joined by '+'). Sizes take K, M, G, T.
+ * An unknown key or value is named on stderr and skipped.
+ */
+struct quire_options {
+	size_t struct_size; /* sizeof(struct quire_options) of the caller */
+	unsigned flags;	    /* QUIRE_OFFSETS ... */
+	enum quire_way way;
+	/*
+	 * Bytes. Reserved arenas are rounded up to 2 MiB. Regions of the
+	 * caller keep their ends, trimmed inwards to whole pages.
+	 */
+	uint64_t size;
+	void *address;	 /* region of the caller, or NULL: quire reserves */
+	uint64_t offset; /* with QUIRE_OFFSETS: where the range starts */
+	/* Tried in this order until one can be had for the whole arena;
+	 * default: THP, then BASE. */
+	enum quire_backing backing[4];
+	unsigned cpus;	   /* page list sets; default: possible CPUs */
+	unsigned decay_ms; /* idle lists are given back after; default 1000 */
+	unsigned nr_zones; /* default 1 */
+	unsigned reserved;
+	/*
+	 * Bytes of the zones below the last, from the bottom, multiples of
+	 * 2 MiB; the last zone gets the rest.
+	 */
+	uint64_t zone_size[QUIRE_MAX_ZONES];
+	/* Told every message (no newline); default: one line on stderr. Must
+	 * not call back into the allocator. */
+	void (*report)(void *arg, const char *message);
+	void *report_arg;
+};
+
+#define QUIRE_OPTIONS_INIT                                                     \
+	{                                                                      \
+		.struct_size = sizeof(struct quire_options)                    \
+	}
+
+/*
+ * Creates an allocator. NULL options, or 0 as size without QUIRE_CONF, is
+ * EINVAL. Cost does not depend on the size of the region.
+ * Errors: EINVAL (options, each named), ENOMEM (no backing asked for can be
+ * had, or no room for the tables), EPERM (mlock), ENOTSUP (a way that cannot
+ * be had here).
+ */
+QUIRE_API struct quire *quire_create(const struct quire_options *options);
+
+/*
+ * Destroys an allocator and unmaps what it reserved; a region of the caller is
+ * left alone. With live pages: EBUSY, the first of them are reported one a
+ * line, and the allocator goes on working.
+ */
+QUIRE_API int quire_destroy(struct quire *q);
+
+/* What was asked and what was got; constant for an allocator's life. */
+struct quire_info {
+	uint64_t pages;		    /* managed */
+	void *address;		    /* of the first page; NULL with offsets */
+	uint64_t offset;	    /* of the first page, with offsets */
+	enum quire_backing backing; /* got for the whole region */
+	enum quire_backing table_backing; /* THP or BASE */
+	enum quire_way way;		  /* in use */
+	unsigned cpus;			  /* page list sets */
+	unsigned nr_zones;
+	uint64_t trimmed_head; /* bytes cut to reach a page's start */
+	uint64_t trimmed_tail; /* bytes cut after the last whole page */
+	uint64_t table_bytes;  /* reserved for tables, page list sets apart */
+	uint64_t pcp_bytes;    /* reserved for page list sets */
+	uint64_t first_pfn;    /* of the region */
+};
+
+/* info_size: sizeof(struct quire_info) of the caller. */
+QUIRE_API int quire_info(const struct quire *q, struct quire_info *info,
+			 size_t info_size);
+
+/* "rseq", "2m", ... as QUIRE_CONF spells them. */
+QUIRE_API const char *quire_way_name(enum quire_way way);
+QUIRE_API const char *quire_backing_name(enum quire_backing backing);
+
+/* ------------------------------------------------------------------ */
+/* Allocating                                                          */
+
+/* Flags of an allocation. Unknown bits are EINVAL. */
+#define QUIRE_ZERO (1u << 0)	/* pages read as zero (not with offsets) */
+#define QUIRE_NORETRY (1u << 1) /* fail without draining other CPUs first */
+/* Zone z or one below it; default: the highest. */
+#define QUIRE_ZONE(z) (((unsigned)(z) + 1u) << 4)
+#define QUIRE_ZONE_MASK (0xfu << 4)
+
+/*
+ * Allocates 2^order contiguous pages aligned to their size; returns the
+ * descriptor of the first, the head. The caller holds one reference. Contents
+ * (without QUIRE_ZERO) and the private word are unspecified; page flags are 0.
+ * Errors: ENOMEM, after every CPU's lists were drained and no run was left;
+ * EINVAL (order, flags); EPERM (child of a fork).
+ */
+QUIRE_API struct quire_page *quire_alloc_pages(struct quire *q, unsigned order,
+					       unsigned flags);
+
+/*
+ * Gives up the caller's reference to a block allocated with this order, and
+ * frees the block unless quire_page_get() gave it other holders. Errors:
+ * EINVAL and a report, if page is not the head of a live block of this order.
+ */
+QUIRE_API int quire_free_pages(struct quire *q, struct quire_page *page,
+			       unsigned order);
+
+/* The same by address. With QUIRE_OFFSETS: ENOTSUP. */
+QUIRE_API void *quire_alloc_addr(struct quire *q, unsigned order,
+				 unsigned flags);
+QUIRE_API int quire_free_addr(struct quire *q, void *addr, unsigned order);
+/* Frees the block that starts at addr, whatever its order. */
+QUIRE_API int quire_free_unsized(struct quire *q, void *addr);
+
+/*
+ * Allocates up to n blocks of 2^order pages into pages[0..n); returns how many
+ * (with fewer than n, errno is ENOMEM; with 0 it can be EINVAL or EPERM too).
+ */
+QUIRE_API size_t quire_alloc_pages_bulk(struct quire *q, unsigned order,
+					unsigned flags, size_t n,
+					struct quire_page **pages);
+/*
+ * Frees n blocks, each as quire_free_pages() does: one that is refused is
+ * reported, the others are freed all the same. Returns how many were accepted;
+ * with fewer than n, errno is EINVAL.
+ */
+QUIRE_API size_t quire_free_pages_bulk(struct quire *q, unsigned order,
+				       size_t n, struct quire_page **pages);
+
+/*
+ * Allocates n contiguous pages, 1 <= n <= 2^18, aligned to n rounded up to a
+ * power of two, as n independent pages of order 0: any of them may be freed
+ * (order 0) by any thread, one by one or by quire_free_exact().
+ */
+QUIRE_API struct quire_page *quire_alloc_exact(struct quire *q, size_t n,
+					       unsigned flags);
+/*
+ * Frees pages [page, page + n), each a live block of order 0 with one holder.
+ * All n are checked before one is freed: on error (EINVAL) nothing is freed.
+ */
+QUIRE_API int quire_free_exact(struct quire *q, struct quire_page *page,
+			       size_t n);
+
+/* ------------------------------------------------------------------ */
+/* Pages                                                               */
+
+/*
+ * Conversions between descriptor, page frame number, address and offset. They
+ * only compute: pfn 0 is the region's start rounded down to 1 GiB. Pointers
+ * need not be those of heads. Out of range, or an address with QUIRE_OFFSETS:
+ * NULL or UINT64_MAX, errno EINVAL or ENOTSUP, without a report.
+ */
+QUIRE_API uint64_t quire_page_to_pfn(const struct quire *q,
+				     const struct quire_page *page);
+QUIRE_API struct quire_page *quire_pfn_to_page(const struct quire *q,
+					       uint64_t pfn);
+QUIRE_API void *quire_page_to_virt(const struct quire *q,
+				   const struct quire_page *page);
+QUIRE_API struct quire_page *quire_virt_to_page(const struct quire *q,
+						const void *addr);
+/* Offset from the region's start; with QUIRE_OFFSETS, in the caller's range. */
+QUIRE_API uint64_t quire_page_to_offset(const struct quire *q,
+					const struct quire_page *page);
+QUIRE_API struct quire_page *quire_offset_to_page(const struct quire *q,
+						  uint64_t offset);
+
+/* Order of the live block that starts at page or addr; -1 if none does. */
+QUIRE_API int quire_page_order(const struct quire *q,
+			       const struct quire_page *page);
+QUIRE_API int quire_addr_order(const struct quire *q, const void *addr);
+
+/*
+ * References. The page must be a live head on which the caller holds one.
+ * quire_page_put() frees the block with the last; returns 1 if it did, 0 if
+ * others hold it. Errors: EINVAL and a report (not a live head); get: EOVERFLOW
+ * at 2^32 - 1 holders.
+ */
+QUIRE_API int quire_page_get(struct quire *q, struct quire_page *page);
+QUIRE_API int quire_page_put(struct quire *q, struct quire_page *page);
+/* Holders of a live head; 0 for any other page. A snapshot. */
+QUIRE_API uint64_t quire_page_count(const struct quire *q,
+				    const struct quire_page *page);
+
+/*
+ * Sixteen flags of the owner's, on a live head; atomic; 0 after allocation.
+ * set and clear return the flags as they were before.
+ */
+QUIRE_API uint16_t quire_page_flags(const struct quire_page *page);
+QUIRE_API uint16_t quire_page_set_flags(struct quire_page *page,
+					uint16_t flags);
+QUIRE_API uint16_t quire_page_clear_flags(struct quire_page *page,
+					  uint16_t flags);
+
+/* The owner's private word, on a live head; not atomic, the owner's to order.
+ */
+QUIRE_API uint64_t quire_page_private(const struct quire_page *page);
+QUIRE_API void quire_page_set_private(struct quire_page *page, uint64_t value);
+
+/* ------------------------------------------------------------------ */
+/* CPUs and upkeep                                                     */
+
+/*
+ * QUIRE_WAY_BOUND: the calling thread stands in for CPU n, 0 <= n < cpus, until
+ * it unbinds or exits. Unbound threads work too, without page lists.
+ * Errors: EBUSY (n has a thread, or the thread has an n), EINVAL (n), ENOTSUP
+ * (another way is in use).
+ */
+QUIRE_API int quire_cpu_bind(struct quire *q, unsigned n);
+QUIRE_API int quire_cpu_unbind(struct quire *q);
+
+/* Gives every CPU's parked pages and owned blocks back to the zones. */
+QUIRE_API int quire_drain_all(struct quire *q);
+
+/*
+ * Timed work that is due: page lists idle for decay_ms are drained. The slow
+ * paths of other calls do the same, so calling it is needed only where no
+ * calls happen. Returns the number of CPUs drained.
+ */
+QUIRE_API int quire_maintain(struct quire *q);
+
+/* ------------------------------------------------------------------ */
+/* Counters                                                            */
+
+/*
+ * A snapshot, not atomic as a whole: exact when no other thread is inside a
+ * call. Blocks are counted once whatever their order, an exact run of n pages
+ * as n blocks.
+ */
+struct quire_stat {
+	uint64_t pages;	       /* managed */
+	uint64_t pages_free;   /* in the zones, owned blocks included */
+	uint64_t pages_parked; /* in per-CPU lists */
+	uint64_t pages_live;   /* with callers: the rest */
+	uint64_t allocs;       /* blocks handed out */
+	uint64_t frees;	       /* blocks taken back */
+	uint64_t pcp_allocs; /* of allocs: from a per-CPU list, no zone lock */
+	uint64_t pcp_frees;  /* of frees: to a per-CPU list, no zone lock */
+	uint64_t refills;    /* batches moved from a zone to a list */
+	uint64_t drains;     /* lists emptied or trimmed to a zone */
+	uint64_t failures;   /* calls that returned ENOMEM */
+	uint64_t refused;    /* frees, gets and puts refused with a report */
+	uint64_t zone_locks; /* zone lock acquisitions */
+	uint64_t zeroed;     /* pages cleared for QUIRE_ZERO */
+};
+
+/* stat_size: sizeof(struct quire_stat) of the caller. */
+QUIRE_API int quire_stat(const struct quire *q, struct quire_stat *stat,
+			 size_t stat_size);
+
+/*
+ * Free runs per order, as /proc/buddyinfo counts them: runs[k] maximal aligned
+ * free runs of exactly 2^k pages in the zones (parked pages are not free).
+ * Scans the tables under the zone lock, one pageblock at a time.
+ */
+QUIRE_API int quire_free_runs(struct quire *q, uint64_t runs[QUIRE_NR_ORDERS]);
+
+/*
+ * Checks every invariant of the tables; each violation is reported. Returns
+ * how many there are, 0 for a sound allocator. No other thread may be inside
+ * a call on q.
+ */
+QUIRE_API int quire_validate(struct quire *q);
+
+/* The library's version, "0.1.0". */
+QUIRE_API const char *quire_version(void);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

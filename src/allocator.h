@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * struct quire: an allocator's parts, put together. Floor 6.
+ */
+#ifndef QUIRE_ALLOCATOR_H
+#define QUIRE_ALLOCATOR_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "arena.h"
+#include "lock.h"
+#include "memmap.h"
+#include "options.h"
+#include "pcp.h"
+#include "quire/quire.h"
+#include "zone.h"
+
+/* (c) constant after quire_create(), (a) atomic, (r) registry lock */
+struct quire {
+	/* hot: all that alloc_pages and free_pages read, one cache line */
+	struct memmap map;    /* (c) */
+	char *sets;	      /* (c) of the highest zone */
+	uint64_t head;	      /* (c) state word of an order-0 head there */
+	uint32_t nr_cpus;     /* (c) */
+	uint32_t fast_orders; /* (c) below it: sequences serve; 0: none */
+
+	struct zone *zone[QUIRE_MAX_ZONES]; /* (c) from the bottom */
+	struct pcp *pcp[QUIRE_MAX_ZONES];   /* (c) of zone[i] */
+	unsigned nr_zones;		    /* (c) */
+	enum quire_way way;		    /* (c) */
+	bool check_race;		    /* (c) */
+	bool forked; /* (c) in a child that must not use the memory */
+	bool copied; /* (c) in a child that works on its own copy */
+	struct lock drain_lock;
+	struct pcp_seat *seats;	  /* (c) bound way: one a CPU */
+	unsigned key;		  /* (c) bound way: the thread's seat */
+	struct arena arena;	  /* (c) */
+	struct reporter reporter; /* (c) */
+	size_t pcp_bytes;	  /* (c) */
+	_Atomic uint64_t failures, refused, zeroed; /* (a) */
+	struct quire *next_registered;		    /* (r) */
+};
+
+/*
+ * Locks, closes and, if asked, drains every CPU of every zone; until
+ * allocator_release() the zones hold all that is free.
+ */
+void allocator_hold(struct quire *q, bool drain);
+void allocator_release(struct quire *q);
+
+/* fork.c: allocators that a fork has to stop. */
+int fork_register(struct quire *q);
+void fork_unregister(struct quire *q);
+
+#endif

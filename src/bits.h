@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Bit arithmetic on 64-bit words. Floor 0.
+ */
+#ifndef QUIRE_BITS_H
+#define QUIRE_BITS_H
+
+#include <stdint.h>
+
+#include "platform/cc.h"
+
+#define WORD_BITS 64u
+#define WORD_SHIFT 6u /* log2 of the bits in a word: the order of a word */
+
+/* Position of the lowest set bit; word is not 0. */
+static inline unsigned bits_lowest(uint64_t word)
+{
+	return (unsigned)__builtin_ctzll(word);
+}
+
+static inline unsigned bits_count(uint64_t word)
+{
+	return (unsigned)__builtin_popcountll(word);
+}
+
+/* n set bits from position at; at + n <= 64, n > 0. */
+static inline uint64_t bits_range(unsigned at, unsigned n)
+{
+	return (~UINT64_C(0) >> (WORD_BITS - n)) << at;
+}
+
+/* Bits whose position is a multiple of 2^order, order 0 to 6. */
+static inline uint64_t bits_aligned(unsigned order)
+{
+	static const uint64_t aligned[] = {
+		UINT64_C(0xffffffffffffffff), UINT64_C(0x5555555555555555),
+		UINT64_C(0x1111111111111111), UINT64_C(0x0101010101010101),
+		UINT64_C(0x0001000100010001), UINT64_C(0x0000000100000001),
+		UINT64_C(0x0000000000000001),
+	};
+
+	return aligned[order];
+}
+
+/*
+ * Given the starts of aligned runs of order k, those of order k + 1: both
+ * halves are there, and the first half is aligned.
+ */
+static inline uint64_t bits_pair(uint64_t runs, unsigned k)
+{
+	return runs & (runs >> (1u << k)) & bits_aligned(k + 1);
+}
+
+/* Starts of the aligned runs of 2^order set bits, order 0 to 6. */
+static inline uint64_t bits_runs(uint64_t word, unsigned order)
+{
+	for (unsigned k = 0; k < order; k++)
+		word = bits_pair(word, k);
+	return word;
+}
+
+/* log2 rounded up; n > 0. */
+static inline unsigned bits_order(uint64_t n)
+{
+	return n <= 1 ? 0 : WORD_BITS - (unsigned)__builtin_clzll(n - 1);
+}
+
+static inline uint64_t align_down(uint64_t value, uint64_t align)
+{
+	return value & ~(align - 1);
+}
+
+static inline uint64_t align_up(uint64_t value, uint64_t align)
+{
+	return align_down(value + align - 1, align);
+}
+
+#endif

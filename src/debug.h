@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Messages, assertions and failures on purpose. Floor 0.
+ *
+ * A reporter is where an allocator's messages go. assert_debug() checks what
+ * must hold, in builds configured with --enable-debug, and prints the values
+ * when it does not; its condition always compiles.
+ *
+ * fault_hit() is asked at the places of each floor that can fail; tests arm a
+ * point to make the n-th question answer yes. Slow paths only: one relaxed
+ * load when nothing is armed.
+ */
+#ifndef QUIRE_DEBUG_H
+#define QUIRE_DEBUG_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "platform/cc.h"
+
+#ifdef QUIRE_DEBUG
+enum { config_debug = 1 };
+#else
+enum { config_debug = 0 };
+#endif
+
+struct reporter {
+	void (*report)(void *arg, const char *message); /* NULL: stderr */
+	void *arg;
+};
+
+/* Formats one message (no newline) and hands it over; `to` may be NULL. */
+void report(const struct reporter *to, const char *format, ...)
+	printf_like(2, 3);
+
+_Noreturn void assert_failed(const char *file, int line, const char *condition,
+			     const char *format, ...) printf_like(4, 5);
+
+#define assert_debug(condition, ...)                                           \
+	do {                                                                   \
+		if (config_debug && unlikely(!(condition)))                    \
+			assert_failed(__FILE__, __LINE__, #condition,          \
+				      __VA_ARGS__);                            \
+	} while (0)
+
+enum fault_point {
+	FAULT_MAP,	  /* floor 0: mmap of an arena or its backing */
+	FAULT_MADVISE,	  /* floor 0: madvise */
+	FAULT_MLOCK,	  /* floor 0: mlock */
+	FAULT_POPULATE,	  /* floor 0: populating at creation */
+	FAULT_MEMBARRIER, /* floor 0: registering or issuing membarrier */
+	FAULT_KEY,	  /* floor 0: a thread-specific key */
+	FAULT_MEMBLOCK,	  /* floor 1: an early allocation */
+	FAULT_ZONE,	  /* floor 4: a zone finds no run */
+	FAULT_PCP_LOCK,	  /* floor 5: a pcp trylock fails */
+	FAULT_PCP_CPU,	  /* floor 5: the thread left its CPU in mid-refill */
+	NR_FAULT_POINTS
+};
+
+struct fault {
+	/* Questions until the first yes, then yes for `times` questions. */
+	_Atomic int64_t skip;
+	_Atomic int64_t times;
+};
+
+extern struct fault faults[NR_FAULT_POINTS];
+extern _Atomic bool faults_armed;
+
+/* Tests only: after `skip` questions answer yes `times` times. */
+void fault_arm(enum fault_point point, int64_t skip, int64_t times);
+void fault_disarm_all(void);
+bool fault_hit_armed(enum fault_point point);
+
+static inline bool fault_hit(enum fault_point point)
+{
+	return unlikely(atomic_load_explicit(&faults_armed,
+					     memory_order_relaxed)) &&
+	       fault_hit_armed(point);
+}
+
+#endif

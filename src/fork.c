@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Fork: every allocator stands still while the process is copied.
+ *
+ * Before the fork every lock of every allocator is taken, in rank order, and
+ * all page lists are closed with the fence of pcp.c; so the child's copy of the
+ * tables is whole, and the thread that forks, the only one there is in the
+ * child, holds the locks and releases them on both sides.
+ *
+ * In the child an allocator over private memory is a copy and goes on. A block
+ * that another thread had just popped, or was about to push, is in nobody's
+ * hands there: it stays live, as does what that thread held. Of any
+ * other the child has the tables (they are always private) but not the pages,
+ * or it shares the pages with a parent who allocates from them: it is marked
+ * forked, its fast path is switched off, and every call fails with EPERM.
+ */
+#include "allocator.h"
+#include "platform/platform.h"
+
+static struct lock registry_lock = LOCK_INIT(LOCK_RANK_REGISTRY);
+static struct quire *registry; /* (r) */
+static bool hooked;	       /* (r) */
+
+static void fork_prepare(void)
+{
+	lock_acquire(&registry_lock);
+	for (struct quire *q = registry; q; q = q->next_registered)
+		lock_acquire(&q->drain_lock);
+	for (struct quire *q = registry; q; q = q->next_registered)
+		for (unsigned z = 0; z < q->nr_zones; z++)
+			pcp_hold_all(q->pcp[z], false);
+	for (struct quire *q = registry; q; q = q->next_registered)
+		for (unsigned z = 0; z < q->nr_zones; z++)
+			lock_acquire(&q->zone[z]->lock);
+}
+
+static void fork_resume(void)
+{
+	for (struct quire *q = registry; q; q = q->next_registered) {
+		for (unsigned z = 0; z < q->nr_zones; z++) {
+			lock_release(&q->zone[z]->lock);
+			pcp_release_all(q->pcp[z]);
+		}
+		lock_release(&q->drain_lock);
+	}
+	lock_release(&registry_lock);
+}
+
+/* Threads that stood in for CPUs are gone, but for this one. */
+static void empty_seats(struct quire *q)
+{
+	const struct pcp_seat *mine = platform_key_get(q->key);
+
+	for (uint32_t cpu = 0; cpu < q->nr_cpus; cpu++)
+		if (&q->seats[cpu] != mine)
+			atomic_store_explicit(&q->seats[cpu].taken, 0,
+					      memory_order_relaxed);
+}
+
+static void fork_child(void)
+{
+	platform_rseq_after_fork();
+	for (struct quire *q = registry; q; q = q->next_registered) {
+		if (!q->arena.private) {
+			q->forked = true;
+			q->fast_orders = 0;
+			continue;
+		}
+		q->copied = true;
+		if (q->way == QUIRE_WAY_BOUND)
+			empty_seats(q);
+	}
+	fork_resume();
+}
+
+/* By ascending address, so that locks of one rank are taken in that order. */
+static void insert(struct quire *q)
+{
+	struct quire **at = &registry;
+
+	while (*at && *at < q)
+		at = &(*at)->next_registered;
+	q->next_registered = *at;
+	*at = q;
+}
+
+int fork_register(struct quire *q)
+{
+	int error = 0;
+
+	lock_acquire(&registry_lock);
+	if (!hooked)
+		error = platform_on_fork(fork_prepare, fork_resume, fork_child);
+	if (error == 0) {
+		hooked = true;
+		insert(q);
+	}
+	lock_release(&registry_lock);
+	return error;
+}
+
+void fork_unregister(struct quire *q)
+{
+	struct quire **at = &registry;
+
+	lock_acquire(&registry_lock);
+	while (*at != q)
+		at = &(*at)->next_registered;
+	*at = q->next_registered;
+	lock_release(&registry_lock);
+}

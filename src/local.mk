@@ -1,0 +1,42 @@
+# The library. All of src/ is one convenience library, which the unit tests
+# link to reach what libquire.so hides.
+noinst_LTLIBRARIES = libquire-core.la
+libquire_core_la_SOURCES = \
+	src/allocator.h \
+	src/arena.c src/arena.h \
+	src/bits.h \
+	src/buddy.c src/buddy.h \
+	src/cpu_stack.h \
+	src/debug.c src/debug.h \
+	src/descriptor.c \
+	src/fork.c \
+	src/lock.c src/lock.h \
+	src/memblock.c src/memblock.h \
+	src/memmap.c src/memmap.h \
+	src/options.c src/options.h \
+	src/page.h \
+	src/page_alloc.c src/page_alloc.h \
+	src/pageblock.h \
+	src/pcp.c src/pcp.h \
+	src/quire.c \
+	src/stat.c \
+	src/validate.c \
+	src/zone.c src/zone.h \
+	src/zone_validate.c \
+	src/platform/cc.h \
+	src/platform/linux.c \
+	src/platform/platform.h \
+	src/platform/rseq.h src/platform/rseq_none.h \
+	src/platform/rseq_x86_64.h
+libquire_core_la_CFLAGS = $(AM_CFLAGS) -fvisibility=hidden
+
+lib_LTLIBRARIES = libquire.la
+libquire_la_SOURCES =
+libquire_la_LIBADD = libquire-core.la
+libquire_la_LDFLAGS = $(AM_LDFLAGS) $(LIB_LDFLAGS) -version-info 0:0:0 \
+	-Wl,--version-script=$(top_srcdir)/src/libquire.map
+EXTRA_libquire_la_DEPENDENCIES = src/libquire.map
+EXTRA_DIST += src/libquire.map src/FLOORS
+
+quireincludedir = $(includedir)/quire
+quireinclude_HEADERS = include/quire/quire.h

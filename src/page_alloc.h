@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The front: what quire.h's allocation calls share. Floor 6.
+ */
+#ifndef QUIRE_PAGE_ALLOC_H
+#define QUIRE_PAGE_ALLOC_H
+
+#include "allocator.h"
+
+/*
+ * Gives up one reference to a live head, any order; frees the block with the
+ * last. Returns 1 if it freed, 0 if others hold it, -1 (EINVAL, reported,
+ * naming `call`) if pfn is no live head, or not of the order the caller says;
+ * NULL: any order is right.
+ */
+int page_alloc_put(struct quire *q, const char *call, pfn_t pfn,
+		   const unsigned *order);
+
+/* EINVAL, counted and reported: a descriptor that is none of ours. */
+int page_alloc_refuse_pointer(struct quire *q, const char *call,
+			      const void *pointer);
+/* EINVAL, counted and reported: a page that is not what the call needs; order
+ * is what the caller named, NULL if it named none. */
+int page_alloc_refuse_page(struct quire *q, const char *call, pfn_t pfn,
+			   uint64_t word, const unsigned *order);
+/* EPERM in a child whose parent owns the memory. */
+int page_alloc_check_fork(const struct quire *q);
+
+#endif

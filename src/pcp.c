@@ -1,0 +1,676 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Per-CPU page lists.
+ *
+ * Model. Each CPU has a set of stacks of free blocks, one per mobility type and
+ * order 0 to 9. Allocation pops, free pushes; only when a stack is empty or
+ * full is the zone asked, for a batch. A set belongs to a CPU number, and there
+ * are three ways to be that CPU; an allocator uses one of them for good:
+ *   rseq     the CPU the thread runs on, by a restartable sequence;
+ *   trylock  the CPU the thread runs on, modulo the sets, by the set's lock;
+ *   bound    the CPU the thread was told to stand in for, by the same lock.
+ * A thread that has no set, or does not get the lock at once, goes to the zone.
+ *
+ * Protocol.
+ *  1. The lock of a set (the pcp lock) guards all of it. In the trylock and
+ *     bound ways that is all there is to say. In the rseq way sequences change
+ *     a stack's `word`, and slots above its count, without the lock; nobody
+ *     else does while the set is open, the holder of the lock included: it
+ *     moves blocks by sequences of its own, and if the thread has left the CPU
+ *     meanwhile they refuse and the blocks go to the zone.
+ *  2. To take a set from another CPU: lock it; close its stacks (low and high
+ *     such that no sequence may pop or push); platform_rseq_fence() on that
+ *     CPU. The fence restarts any sequence in flight there, and whatever runs
+ *     after it sees the closed values: from here on the word stands still and
+ *     may be written with plain stores. Open again, unlock. If the fence fails
+ *     the set is opened again untouched.
+ *  3. Transit. Blocks on their way between a list and the zone are on some
+ *     thread's stack, but never without the pcp lock held. So whoever has
+ *     locked all sets knows that no free block is anywhere but in the zone:
+ *     before an allocation fails, pcp_hold_all() locks, closes and drains every
+ *     set, and the zone is asked once more while they are still held. Threads
+ *     that find a set held go to the zone, so nothing is parked meanwhile.
+ *  4. Lock order: drain lock, pcp locks by ascending address, zone lock.
+ *  5. Happens-before. Who pops a block sees what its last holder wrote before
+ *     the push: on the same CPU by program order of the CPU itself (a
+ *     preemption is a full barrier), in the other ways by the lock.
+ *     tsan_release and tsan_acquire say so to ThreadSanitizer.
+ *
+ * Batches. A refill takes up to `batch` blocks in one hold of the zone lock and
+ * leaves the lowest on top, so that a run of allocations ascends. A trim gives
+ * back the oldest `batch` blocks. When the zone is nearly empty a refill takes
+ * only what was asked.
+ *
+ * Sizes. All lists of a CPU together may park 1 / (8 x CPUs) of the zone: a
+ * quarter of that is order 0's, a twelfth each other order's; an order whose
+ * share is under two blocks has no list. Within that, and within the slots, a
+ * list's capacity follows its use: a slow visit raises it by a batch when there
+ * were several since the last decay, a period without one lowers it by a
+ * quarter.
+ *
+ * Decay. Every decay_ms, in somebody's slow path or quire_maintain(), sets are
+ * looked at; one whose words have not changed since the last look is idle and
+ * drained, and the block its CPU owns goes back to the zone's lists.
+ */
+#include "pcp.h"
+
+#include "platform/platform.h"
+
+/*
+ * Slots of each order: as many as fill a set. Order 9 is 2 MiB a block, so
+ * capacity rather follows from the share above.
+ */
+static const uint16_t slots_of[PCP_ORDERS] = { 704, 384, 256, 128, 96,
+					       64,  64,	 64,  48,  48 };
+enum { PCP_SLOTS = 704 + 384 + 256 + 128 + 96 + 64 * 3 + 48 * 2 };
+
+_Static_assert(sizeof(struct pcp_set) +
+			       NR_MOBILITY * PCP_SLOTS * sizeof(uint32_t) <=
+		       1u << CPU_SET_SHIFT,
+	       "a set fits its stride");
+
+/* Slow visits in a decay period from which on a list grows. */
+enum { GROW_VISITS = 4 };
+
+void pcp_init(struct pcp *pcp, struct zone *zone, char *sets, uint32_t nr_cpus,
+	      enum quire_way way, unsigned key, uint64_t decay_ms,
+	      const struct reporter *reporter)
+{
+	uint64_t pages = zone_free_pages(zone);
+	uint64_t share = pages / (8 * (uint64_t)nr_cpus);
+
+	pcp->sets = sets;
+	pcp->nr_cpus = nr_cpus;
+	pcp->way = way;
+	pcp->key = key;
+	pcp->zone = zone;
+	pcp->reporter = reporter;
+	pcp->decay_ms = decay_ms;
+	atomic_init(&pcp->next_decay, platform_ms() + decay_ms);
+	for (unsigned order = 0; order < PCP_ORDERS; order++) {
+		uint64_t max = share / (order ? 12 : 4) >> order;
+		uint64_t batch;
+
+		if (max > slots_of[order])
+			max = slots_of[order];
+		if (max < 2)
+			max = 0;
+		batch = max / 4;
+		if (batch > ZONE_BATCH)
+			batch = ZONE_BATCH;
+		if (batch == 0)
+			batch = 1;
+		pcp->high_max[order] = (uint16_t)max;
+		pcp->batch[order] = (uint16_t)batch;
+		pcp->high_min[order] =
+			(uint16_t)(max < 2 * batch ? max : 2 * batch);
+	}
+	pcp->scarce = 2 * (uint64_t)nr_cpus * ZONE_BATCH;
+	if (pcp->scarce > pages / 16)
+		pcp->scarce = pages / 16;
+}
+
+/* The CPU whose lists this thread may use now, or PCP_CPU_NONE. */
+static uint32_t this_cpu(const struct pcp *pcp)
+{
+	const struct pcp_seat *seat;
+	uint32_t cpu;
+
+	switch (pcp->way) {
+	case QUIRE_WAY_BOUND:
+		seat = platform_key_get(pcp->key);
+		return seat ? seat->cpu : PCP_CPU_NONE;
+	case QUIRE_WAY_TRYLOCK:
+		cpu = platform_cpu();
+		return cpu == UINT32_MAX ? PCP_CPU_NONE : cpu % pcp->nr_cpus;
+	default:
+		cpu = platform_cpu();
+		return cpu < pcp->nr_cpus ? cpu : PCP_CPU_NONE;
+	}
+}
+
+/* --- a set, its lock held --- */
+
+static void set_open_stacks(struct pcp_set *set)
+{
+	for (unsigned i = 0; i < PCP_LISTS; i++)
+		cpu_stack_open(&set->stack[i], set->list[i].high);
+}
+
+static void set_close_stacks(struct pcp_set *set)
+{
+	for (unsigned i = 0; i < PCP_LISTS; i++)
+		cpu_stack_close(&set->stack[i]);
+}
+
+static bool set_is_open(const struct pcp_set *set)
+{
+	return atomic_load_explicit(&set->open, memory_order_relaxed);
+}
+
+/* First use of a set: until here its memory is untouched. */
+static void set_start(const struct pcp *pcp, struct pcp_set *set)
+{
+	size_t at = sizeof(*set);
+
+	for (unsigned i = 0; i < PCP_LISTS; i++) {
+		unsigned order = i % PCP_ORDERS;
+
+		set->stack[i].slots = (uint32_t)at;
+		at += slots_of[order] * sizeof(uint32_t);
+		set->list[i].high = pcp->high_min[order];
+	}
+	atomic_store_explicit(&set->open, true, memory_order_relaxed);
+	set_open_stacks(set);
+}
+
+/* Point 5 of the protocol, for blocks that move together. */
+static void acquired(const struct pcp *pcp, const pfn_t *pfns, uint32_t n)
+{
+	for (uint32_t i = 0; i < n; i++)
+		tsan_acquire(memmap_page(pcp->zone->map, pfns[i]));
+}
+
+static void released(const struct pcp *pcp, const pfn_t *pfns, uint32_t n)
+{
+	for (uint32_t i = 0; i < n; i++)
+		tsan_release(memmap_page(pcp->zone->map, pfns[i]));
+}
+
+/*
+ * The move operations of either kind. The holder of the lock may call them on
+ * an open set; in the rseq way they refuse unless the thread is on the CPU.
+ */
+static uint32_t set_pop(const struct pcp *pcp, struct pcp_set *set,
+			uint32_t cpu, unsigned list, pfn_t *pfns, uint32_t n,
+			uint64_t each)
+{
+	char *base = (char *)set;
+
+	if (pcp->way == QUIRE_WAY_RSEQ)
+		n = rseq_pop_batch(base, cpu, list * sizeof(set->stack[0]),
+				   pfns, n, each);
+	else
+		n = cpu_stack_pop_batch(base, &set->stack[list], pfns, n, each);
+	acquired(pcp, pfns, n);
+	return n;
+}
+
+static bool set_push(const struct pcp *pcp, struct pcp_set *set, uint32_t cpu,
+		     unsigned list, const pfn_t *pfns, uint32_t n)
+{
+	char *base = (char *)set;
+
+	if (n == 0)
+		return true;
+	released(pcp, pfns, n);
+	if (fault_hit(FAULT_PCP_CPU))
+		return false;
+	if (pcp->way == QUIRE_WAY_RSEQ)
+		return rseq_push_batch(base, cpu, list * sizeof(set->stack[0]),
+				       pfns, n);
+	return cpu_stack_push_batch(base, &set->stack[list], pfns, n);
+}
+
+static struct pcp_set *set_try(const struct pcp *pcp, uint32_t cpu)
+{
+	struct pcp_set *set;
+
+	if (cpu == PCP_CPU_NONE || fault_hit(FAULT_PCP_LOCK))
+		return NULL;
+	set = pcp_set(pcp, cpu);
+	return lock_try(&set->lock) ? set : NULL;
+}
+
+/* --- between lists and zone --- */
+
+static void give_to_zone(const struct pcp *pcp, unsigned order, uint32_t n,
+			 const pfn_t *pfns)
+{
+	while (n) {
+		unsigned now = n < ZONE_BATCH ? n : ZONE_BATCH;
+
+		for (unsigned i = 0; i < now; i++)
+			page_set_word(memmap_page(pcp->zone->map, pfns[i]),
+				      PAGE_FREE);
+		zone_free(pcp->zone, order, now, pfns);
+		pfns += now;
+		n -= now;
+	}
+}
+
+static uint64_t parked_word(const struct pcp *pcp, unsigned order,
+			    enum mobility type)
+{
+	return PAGE_PCP | order | page_tag(pcp->zone->id, type);
+}
+
+/* From the zone, with their state words written. */
+static unsigned take_from_zone(const struct pcp *pcp, unsigned order,
+			       enum mobility type, uint32_t cpu, unsigned n,
+			       pfn_t *pfns)
+{
+	uint64_t word = parked_word(pcp, order, type);
+	uint64_t zero;
+	unsigned got = zone_alloc(pcp->zone, order, type, cpu, n, pfns, &zero);
+
+	for (unsigned i = 0; i < got; i++, zero >>= 1)
+		page_set_word(memmap_page(pcp->zone->map, pfns[i]),
+			      zero & 1 ? word | PAGE_ZERO : word);
+	return got;
+}
+
+bool pcp_alloc_direct(struct pcp *pcp, unsigned order, enum mobility type,
+		      pfn_t *pfn)
+{
+	if (take_from_zone(pcp, order, type, PCP_CPU_NONE, 1, pfn) == 0)
+		return false;
+	atomic_fetch_add_explicit(&pcp->direct_allocs, 1, memory_order_relaxed);
+	return true;
+}
+
+bool pcp_alloc_exact(struct pcp *pcp, unsigned order, enum mobility type,
+		     uint64_t n, pfn_t *pfn, bool *zero)
+{
+	if (!zone_alloc_exact(pcp->zone, order, type, n, pfn, zero))
+		return false;
+	atomic_fetch_add_explicit(&pcp->direct_allocs, n, memory_order_relaxed);
+	return true;
+}
+
+void pcp_free_direct(struct pcp *pcp, unsigned order, uint32_t n,
+		     const pfn_t *pfns)
+{
+	give_to_zone(pcp, order, n, pfns);
+	atomic_fetch_add_explicit(&pcp->direct_frees, n, memory_order_relaxed);
+}
+
+/* A slow visit to a list: capacity follows use. */
+static void visited(const struct pcp *pcp, struct pcp_set *set, unsigned list)
+{
+	struct pcp_list_state *state = &set->list[list];
+	unsigned order = list % PCP_ORDERS;
+	unsigned high = state->high + pcp->batch[order];
+
+	if (state->visits < UINT16_MAX)
+		state->visits++;
+	if (state->visits < GROW_VISITS || state->high == pcp->high_max[order])
+		return;
+	if (high > pcp->high_max[order])
+		high = pcp->high_max[order];
+	state->high = (uint16_t)high;
+	cpu_stack_open(&set->stack[list], state->high);
+}
+
+/* One block for the caller, the rest of a batch onto the empty list. */
+static bool refill(struct pcp *pcp, struct pcp_set *set, uint32_t cpu,
+		   unsigned order, enum mobility type, pfn_t *pfn)
+{
+	unsigned list = type * PCP_ORDERS + order;
+	pfn_t taken[ZONE_BATCH], ready[ZONE_BATCH];
+	unsigned n = pcp->batch[order];
+	unsigned got;
+
+	if (!set_is_open(set))
+		set_start(pcp, set);
+	/* Another thread of this CPU may have been here first. */
+	if (set_pop(pcp, set, cpu, list, pfn, 1, CPU_STACK_POPPED))
+		return true;
+	if (zone_free_pages(pcp->zone) < pcp->scarce)
+		n = 1;
+	visited(pcp, set, list);
+	got = take_from_zone(pcp, order, type, cpu, n, taken);
+	if (got == 0)
+		return false;
+	*pfn = taken[0];
+	set->zone_allocs++;
+	set->refills++;
+	for (unsigned i = 1; i < got; i++)
+		ready[got - 1 - i] = taken[i];
+	if (set_push(pcp, set, cpu, list, ready, got - 1))
+		set->list[list].entered += got - 1;
+	else
+		give_to_zone(pcp, order, got - 1, taken + 1);
+	return true;
+}
+
+/* The list is full: its oldest batch to the zone, then the block on top. */
+static void trim(struct pcp *pcp, struct pcp_set *set, uint32_t cpu,
+		 unsigned order, enum mobility type, pfn_t pfn)
+{
+	unsigned list = type * PCP_ORDERS + order;
+	pfn_t all[704 + 1];
+	uint32_t n, out = pcp->batch[order];
+
+	if (!set_is_open(set))
+		set_start(pcp, set);
+	visited(pcp, set, list);
+	if (set_push(pcp, set, cpu, list, &pfn, 1))
+		return;
+	n = set_pop(pcp, set, cpu, list, all, UINT16_MAX, CPU_STACK_MOVED);
+	if (n == 0) {
+		pcp_free_direct(pcp, order, 1, &pfn);
+		return;
+	}
+	if (out > n)
+		out = n;
+	all[n] = pfn;
+	set->drains++;
+	if (set_push(pcp, set, cpu, list, all + out, n + 1 - out)) {
+		set->list[list].left += out;
+		give_to_zone(pcp, order, out, all);
+	} else {
+		set->list[list].left += n;
+		give_to_zone(pcp, order, n, all);
+		pcp_free_direct(pcp, order, 1, &pfn);
+	}
+}
+
+/* --- the lists' own calls --- */
+
+bool pcp_alloc_slow(struct pcp *pcp, unsigned order, enum mobility type,
+		    pfn_t *pfn)
+{
+	uint32_t cpu = this_cpu(pcp);
+	struct pcp_set *set = NULL;
+	bool ok;
+
+	if (order < PCP_ORDERS && pcp->high_max[order])
+		set = set_try(pcp, cpu);
+	if (!set)
+		return pcp_alloc_direct(pcp, order, type, pfn);
+	ok = refill(pcp, set, cpu, order, type, pfn);
+	lock_release(&set->lock);
+	pcp_maintain(pcp);
+	return ok;
+}
+
+void pcp_free_slow(struct pcp *pcp, unsigned order, enum mobility type,
+		   pfn_t pfn)
+{
+	uint32_t cpu = this_cpu(pcp);
+	struct pcp_set *set = NULL;
+
+	if (order < PCP_ORDERS && pcp->high_max[order])
+		set = set_try(pcp, cpu);
+	if (!set) {
+		pcp_free_direct(pcp, order, 1, &pfn);
+		return;
+	}
+	trim(pcp, set, cpu, order, type, pfn);
+	lock_release(&set->lock);
+	pcp_maintain(pcp);
+}
+
+/* In the trylock and bound ways: the fast path, under the set's lock. */
+static bool alloc_locked_way(struct pcp *pcp, unsigned list, pfn_t *pfn)
+{
+	struct pcp_set *set = set_try(pcp, this_cpu(pcp));
+	bool ok;
+
+	if (!set)
+		return false;
+	ok = cpu_stack_pop((char *)set, &set->stack[list], pfn);
+	lock_release(&set->lock);
+	return ok;
+}
+
+static bool free_locked_way(struct pcp *pcp, unsigned list, pfn_t pfn)
+{
+	struct pcp_set *set = set_try(pcp, this_cpu(pcp));
+	bool ok;
+
+	if (!set)
+		return false;
+	ok = cpu_stack_push((char *)set, &set->stack[list], pfn);
+	lock_release(&set->lock);
+	return ok;
+}
+
+bool pcp_alloc(struct pcp *pcp, unsigned order, enum mobility type, pfn_t *pfn)
+{
+	unsigned list = type * PCP_ORDERS + order;
+
+	if (order < PCP_ORDERS) {
+		if (pcp->way != QUIRE_WAY_RSEQ) {
+			if (alloc_locked_way(pcp, list, pfn))
+				return true;
+		} else if (rseq_pop(pcp->sets, pcp->nr_cpus,
+				    pcp_stack_offset(type, order), pfn)) {
+			tsan_acquire(memmap_page(pcp->zone->map, *pfn));
+			return true;
+		}
+	}
+	return pcp_alloc_slow(pcp, order, type, pfn);
+}
+
+void pcp_free(struct pcp *pcp, unsigned order, enum mobility type, pfn_t pfn)
+{
+	unsigned list = type * PCP_ORDERS + order;
+
+	tsan_release(memmap_page(pcp->zone->map, pfn));
+	if (order < PCP_ORDERS) {
+		if (pcp->way != QUIRE_WAY_RSEQ) {
+			if (free_locked_way(pcp, list, pfn))
+				return;
+		} else if (rseq_push(pcp->sets, pcp->nr_cpus,
+				     pcp_stack_offset(type, order), pfn)) {
+			return;
+		}
+	}
+	pcp_free_slow(pcp, order, type, pfn);
+}
+
+/* What the CPU's list has, up to n; 0 if it cannot be had at once. */
+static size_t alloc_bulk_from_list(struct pcp *pcp, unsigned list, size_t n,
+				   pfn_t *pfns)
+{
+	uint32_t cpu = this_cpu(pcp);
+	uint32_t most = n < UINT16_MAX ? (uint32_t)n : UINT16_MAX;
+	struct pcp_set *set;
+	uint32_t got;
+
+	if (cpu == PCP_CPU_NONE)
+		return 0;
+	if (pcp->way == QUIRE_WAY_RSEQ) {
+		return set_pop(pcp, pcp_set(pcp, cpu), cpu, list, pfns, most,
+			       CPU_STACK_POPPED);
+	}
+	set = set_try(pcp, cpu);
+	if (!set)
+		return 0;
+	got = set_pop(pcp, set, cpu, list, pfns, most, CPU_STACK_POPPED);
+	lock_release(&set->lock);
+	return got;
+}
+
+size_t pcp_alloc_bulk(struct pcp *pcp, unsigned order, enum mobility type,
+		      size_t n, pfn_t *pfns)
+{
+	unsigned list = type * PCP_ORDERS + order;
+	size_t got = 0;
+
+	if (order < PCP_ORDERS && pcp->high_max[order])
+		got = alloc_bulk_from_list(pcp, list, n, pfns);
+	while (got < n) {
+		size_t now = n - got < ZONE_BATCH ? n - got : ZONE_BATCH;
+		unsigned more = take_from_zone(pcp, order, type, this_cpu(pcp),
+					       (unsigned)now, pfns + got);
+
+		if (more == 0)
+			break;
+		got += more;
+		atomic_fetch_add_explicit(&pcp->direct_allocs, more,
+					  memory_order_relaxed);
+	}
+	return got;
+}
+
+/* --- from other CPUs --- */
+
+/* Lock held, stacks closed, fence done: the words stand still. */
+static void set_drain(const struct pcp *pcp, struct pcp_set *set)
+{
+	for (unsigned i = 0; i < PCP_LISTS; i++) {
+		struct cpu_stack *stack = &set->stack[i];
+		uint64_t word = cpu_stack_word(stack);
+		uint32_t n = cpu_stack_count(word);
+		const pfn_t *pfns = cpu_stack_items((char *)set, stack);
+
+		if (n == 0)
+			continue;
+		acquired(pcp, pfns, n);
+		give_to_zone(pcp, i % PCP_ORDERS, n, pfns);
+		cpu_stack_set_word(stack, word - n);
+		set->list[i].left += n;
+		set->drains++;
+	}
+}
+
+static bool fence(const struct pcp *pcp, int cpu)
+{
+	if (pcp->way != QUIRE_WAY_RSEQ || platform_rseq_fence(cpu) == 0)
+		return true;
+	report(pcp->reporter,
+	       "membarrier for CPU %d failed: its page lists stay as they are",
+	       cpu);
+	return false;
+}
+
+void pcp_hold_all(struct pcp *pcp, bool drain)
+{
+	for (uint32_t cpu = 0; cpu < pcp->nr_cpus; cpu++) {
+		struct pcp_set *set = pcp_set(pcp, cpu);
+
+		lock_acquire(&set->lock);
+		if (set_is_open(set))
+			set_close_stacks(set);
+	}
+	if (!fence(pcp, -1) || !drain)
+		return;
+	for (uint32_t cpu = 0; cpu < pcp->nr_cpus; cpu++)
+		if (set_is_open(pcp_set(pcp, cpu)))
+			set_drain(pcp, pcp_set(pcp, cpu));
+	zone_disown_all(pcp->zone);
+}
+
+void pcp_release_all(struct pcp *pcp)
+{
+	for (uint32_t cpu = 0; cpu < pcp->nr_cpus; cpu++) {
+		struct pcp_set *set = pcp_set(pcp, cpu);
+
+		if (set_is_open(set))
+			set_open_stacks(set);
+		lock_release(&set->lock);
+	}
+}
+
+/* --- decay --- */
+
+/* Whether no word changed since the last look; looks. */
+static bool set_idle(struct pcp_set *set)
+{
+	bool idle = true;
+
+	for (unsigned i = 0; i < PCP_LISTS; i++) {
+		uint64_t word = cpu_stack_word(&set->stack[i]);
+
+		idle = idle && word == set->list[i].seen &&
+		       set->list[i].visits == 0;
+		set->list[i].seen = word;
+	}
+	return idle;
+}
+
+static bool set_empty(const struct pcp_set *set)
+{
+	for (unsigned i = 0; i < PCP_LISTS; i++)
+		if (cpu_stack_count(cpu_stack_word(&set->stack[i])))
+			return false;
+	return true;
+}
+
+static void set_shrink(const struct pcp *pcp, struct pcp_set *set)
+{
+	for (unsigned i = 0; i < PCP_LISTS; i++) {
+		struct pcp_list_state *state = &set->list[i];
+		uint16_t min = pcp->high_min[i % PCP_ORDERS];
+
+		if (state->visits == 0 && state->high > min) {
+			unsigned high = state->high * 3u / 4;
+
+			state->high = (uint16_t)(high > min ? high : min);
+			cpu_stack_open(&set->stack[i], state->high);
+		}
+		state->visits = 0;
+	}
+}
+
+static bool set_decay(struct pcp *pcp, struct pcp_set *set, uint32_t cpu)
+{
+	bool drained = false;
+
+	if (set_idle(set)) {
+		zone_disown(pcp->zone, cpu);
+		if (!set_empty(set)) {
+			set_close_stacks(set);
+			drained = fence(pcp, (int)cpu);
+			if (drained)
+				set_drain(pcp, set);
+			set_open_stacks(set);
+		}
+	}
+	set_shrink(pcp, set);
+	return drained;
+}
+
+unsigned pcp_maintain(struct pcp *pcp)
+{
+	uint64_t now = platform_ms();
+	uint64_t due =
+		atomic_load_explicit(&pcp->next_decay, memory_order_relaxed);
+	unsigned drained = 0;
+
+	/* One thread a period: whoever moves the clock on. */
+	if (now < due || !atomic_compare_exchange_strong_explicit(
+				 &pcp->next_decay, &due, now + pcp->decay_ms,
+				 memory_order_relaxed, memory_order_relaxed))
+		return 0;
+	for (uint32_t cpu = 0; cpu < pcp->nr_cpus; cpu++) {
+		struct pcp_set *set = pcp_set(pcp, cpu);
+
+		if (!set_is_open(set) || !lock_try(&set->lock))
+			continue;
+		drained += set_decay(pcp, set, cpu);
+		lock_release(&set->lock);
+	}
+	return drained;
+}
+
+void pcp_count(struct pcp *pcp, struct pcp_count *count)
+{
+	count->zone_allocs += atomic_load(&pcp->direct_allocs);
+	count->zone_frees += atomic_load(&pcp->direct_frees);
+	for (uint32_t cpu = 0; cpu < pcp->nr_cpus; cpu++) {
+		struct pcp_set *set = pcp_set(pcp, cpu);
+
+		if (!set_is_open(set))
+			continue;
+		lock_acquire(&set->lock);
+		count->refills += set->refills;
+		count->drains += set->drains;
+		count->zone_allocs += set->zone_allocs;
+		for (unsigned i = 0; i < PCP_LISTS; i++) {
+			uint64_t word = cpu_stack_word(&set->stack[i]);
+			uint64_t here = cpu_stack_count(word);
+
+			count->parked_blocks += here;
+			count->parked_pages += here << i % PCP_ORDERS;
+			count->pops += cpu_stack_pops(word);
+			count->pushes += cpu_stack_pops(word) + here +
+					 set->list[i].left -
+					 set->list[i].entered;
+		}
+		lock_release(&set->lock);
+	}
+}

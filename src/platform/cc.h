@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * What we ask of the compiler, by name. Floor 0.
+ */
+#ifndef QUIRE_CC_H
+#define QUIRE_CC_H
+
+#define likely(x) __builtin_expect(!!(x), 1)
+#define unlikely(x) __builtin_expect(!!(x), 0)
+#define always_inline inline __attribute__((__always_inline__))
+#define noinline __attribute__((__noinline__))
+/* Slow paths: out of line, away from the hot text. */
+#define cold __attribute__((__cold__, __noinline__))
+#define cacheline_aligned __attribute__((aligned(64)))
+#define printf_like(fmt, args) __attribute__((format(printf, fmt, args)))
+
+#if defined(__SANITIZE_THREAD__)
+#define QUIRE_TSAN 1
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define QUIRE_TSAN 1
+#endif
+#endif
+#ifndef QUIRE_TSAN
+#define QUIRE_TSAN 0
+#endif
+
+/*
+ * ThreadSanitizer does not see stores and loads made in assembly: these name
+ * the edge that the assembly makes.
+ */
+#if QUIRE_TSAN
+void __tsan_acquire(void *addr);
+void __tsan_release(void *addr);
+#define tsan_acquire(addr) __tsan_acquire(addr)
+#define tsan_release(addr) __tsan_release(addr)
+#else
+#define tsan_acquire(addr) ((void)(addr))
+#define tsan_release(addr) ((void)(addr))
+#endif
+
+#endif

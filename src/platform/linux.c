@@ -1,0 +1,346 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Linux behind platform.h. Floor 0.
+ *
+ * Memory: an arena's address range is reserved once, without access and
+ * without commitment (PROT_NONE, MAP_NORESERVE), and backing is put behind
+ * parts of it in place. A hugetlb mapping over a reserved part replaces it, and
+ * when the pool is short the kernel has already unmapped what was there: the
+ * hole is taken again with MAP_FIXED_NOREPLACE, so that a mapping which another
+ * thread may have put there meanwhile is never overwritten.
+ *
+ * rseq: glibc 2.35 and later registers every thread. Whether sequences can be
+ * used is decided by three things: this thread is registered, membarrier knows
+ * the rseq command, and this process could register for it.
+ */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE 1
+#endif
+#include "platform/platform.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/futex.h>
+#include <linux/membarrier.h>
+#include <pthread.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "debug.h"
+#include "platform/rseq.h"
+
+#ifndef MAP_HUGE_SHIFT
+#define MAP_HUGE_SHIFT 26
+#endif
+#ifndef MADV_POPULATE_WRITE
+#define MADV_POPULATE_WRITE 23
+#endif
+
+static bool injected(enum fault_point point, int error)
+{
+	if (!fault_hit(point))
+		return false;
+	errno = error;
+	return true;
+}
+
+void *platform_reserve(size_t size, size_t align)
+{
+	const int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
+	uintptr_t start, aligned;
+	void *addr;
+
+	if (size + align < size) {
+		errno = ENOMEM;
+		return NULL;
+	}
+	if (injected(FAULT_MAP, ENOMEM))
+		return NULL;
+	addr = mmap(NULL, size + align, PROT_NONE, flags, -1, 0);
+	if (addr == MAP_FAILED)
+		return NULL;
+	start = (uintptr_t)addr;
+	aligned = (start + align - 1) & ~(uintptr_t)(align - 1);
+	if (aligned > start)
+		munmap(addr, aligned - start);
+	if (aligned < start + align)
+		munmap((void *)(aligned + size), start + align - aligned);
+	return (void *)aligned;
+}
+
+void platform_unmap(void *addr, size_t size)
+{
+	munmap(addr, size);
+}
+
+int platform_back_base(void *addr, size_t size)
+{
+	if (injected(FAULT_MAP, ENOMEM))
+		return -1;
+	if (mprotect(addr, size, PROT_READ | PROT_WRITE) != 0)
+		return -1;
+	/* Base pages also where the system's default is hugepages; refused
+	 * (EINVAL) only by a kernel without them. */
+	(void)madvise(addr, size, MADV_NOHUGEPAGE);
+	return 0;
+}
+
+static bool thp_enabled(void)
+{
+	const char *path = "/sys/kernel/mm/transparent_hugepage/enabled";
+	char text[64];
+	ssize_t length;
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+
+	if (fd < 0)
+		return false;
+	length = read(fd, text, sizeof(text) - 1);
+	close(fd);
+	if (length <= 0)
+		return false;
+	text[length] = '\0';
+	return strstr(text, "[never]") == NULL;
+}
+
+int platform_back_thp(void *addr, size_t size)
+{
+	if (injected(FAULT_MADVISE, ENOTSUP))
+		return -1;
+	if (!thp_enabled()) {
+		errno = ENOTSUP;
+		return -1;
+	}
+	if (mprotect(addr, size, PROT_READ | PROT_WRITE) != 0)
+		return -1;
+	return madvise(addr, size, MADV_HUGEPAGE);
+}
+
+int platform_back_hugetlb(void *addr, size_t size, unsigned page_shift)
+{
+	const int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED;
+	int huge = MAP_HUGETLB | (int)(page_shift << MAP_HUGE_SHIFT);
+	int error;
+	void *got;
+
+	if (injected(FAULT_MAP, ENOMEM))
+		return -1;
+	got = mmap(addr, size, PROT_READ | PROT_WRITE, flags | huge, -1, 0);
+	if (got != MAP_FAILED)
+		return 0;
+	error = errno;
+	got = mmap(addr, size, PROT_NONE,
+		   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE |
+			   MAP_FIXED_NOREPLACE,
+		   -1, 0);
+	/* EEXIST: the failed mapping had left the range in place. */
+	errno = got == MAP_FAILED && errno != EEXIST ? EFAULT : error;
+	return -1;
+}
+
+int platform_populate(void *addr, size_t size)
+{
+	if (injected(FAULT_POPULATE, ENOMEM))
+		return -1;
+	if (madvise(addr, size, MADV_POPULATE_WRITE) == 0)
+		return 0;
+	if (errno != EINVAL)
+		return -1;
+	/* Before Linux 5.14: touch each page, keeping what is there. */
+	for (size_t at = 0; at < size; at += 4096)
+		atomic_fetch_add((_Atomic char *)addr + at, 0);
+	return 0;
+}
+
+int platform_mlock(void *addr, size_t size)
+{
+	if (injected(FAULT_MLOCK, ENOMEM))
+		return -1;
+	return mlock(addr, size);
+}
+
+int platform_dontfork(void *addr, size_t size)
+{
+	if (injected(FAULT_MADVISE, ENOTSUP))
+		return -1;
+	return madvise(addr, size, MADV_DONTFORK);
+}
+
+/*
+ * Possible, not online: a CPU that is plugged in later has a set. The file
+ * reads "0-63" or "0,2-5"; the last number is the highest.
+ */
+unsigned platform_possible_cpus(void)
+{
+	char text[256];
+	int fd = open("/sys/devices/system/cpu/possible", O_RDONLY | O_CLOEXEC);
+	ssize_t length = fd < 0 ? -1 : read(fd, text, sizeof(text) - 1);
+	long configured = sysconf(_SC_NPROCESSORS_CONF);
+
+	if (fd >= 0)
+		close(fd);
+	if (length > 0) {
+		const char *last = text;
+
+		text[length] = '\0';
+		for (const char *c = text; *c; c++)
+			if (*c == '-' || *c == ',')
+				last = c + 1;
+		return (unsigned)strtoul(last, NULL, 10) + 1;
+	}
+	return configured > 0 ? (unsigned)configured : 1;
+}
+
+uint32_t platform_cpu(void)
+{
+	int cpu = sched_getcpu();
+
+	return cpu < 0 ? UINT32_MAX : (uint32_t)cpu;
+}
+
+static int membarrier(int command, unsigned flags, int cpu)
+{
+	if (injected(FAULT_MEMBARRIER, ENOSYS))
+		return -1;
+	return (int)syscall(SYS_membarrier, command, flags, cpu);
+}
+
+#if QUIRE_HAVE_RSEQ
+
+ptrdiff_t rseq_area;
+
+bool platform_rseq_usable(void)
+{
+	rseq_area = __rseq_offset;
+	if (!rseq_thread_registered())
+		return false;
+	return membarrier(MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED_RSEQ, 0,
+			  0) == 0;
+}
+
+int platform_rseq_fence(int cpu)
+{
+	if (cpu < 0)
+		return membarrier(MEMBARRIER_CMD_PRIVATE_EXPEDITED_RSEQ, 0, 0);
+	return membarrier(MEMBARRIER_CMD_PRIVATE_EXPEDITED_RSEQ,
+			  MEMBARRIER_CMD_FLAG_CPU, cpu);
+}
+
+void platform_rseq_after_fork(void)
+{
+	(void)membarrier(MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED_RSEQ, 0, 0);
+}
+
+#else
+
+bool platform_rseq_usable(void)
+{
+	return false;
+}
+
+int platform_rseq_fence(int cpu)
+{
+	(void)cpu;
+	(void)membarrier;
+	errno = ENOTSUP;
+	return -1;
+}
+
+void platform_rseq_after_fork(void)
+{
+}
+
+#endif
+
+int platform_key_create(unsigned *key, void (*exit_hook)(void *value))
+{
+	pthread_key_t made;
+	int error;
+
+	if (injected(FAULT_KEY, EAGAIN))
+		return -1;
+	error = pthread_key_create(&made, exit_hook);
+	if (error) {
+		errno = error;
+		return -1;
+	}
+	*key = made;
+	return 0;
+}
+
+void platform_key_delete(unsigned key)
+{
+	pthread_key_delete(key);
+}
+
+void *platform_key_get(unsigned key)
+{
+	return pthread_getspecific(key);
+}
+
+int platform_key_set(unsigned key, void *value)
+{
+	int error = pthread_setspecific(key, value);
+
+	if (error)
+		errno = error;
+	return error ? -1 : 0;
+}
+
+void platform_park(_Atomic uint32_t *word, uint32_t value)
+{
+	syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, value, NULL, NULL, 0);
+}
+
+void platform_unpark(_Atomic uint32_t *word, int n)
+{
+	syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, n, NULL, NULL, 0);
+}
+
+uint32_t platform_thread_id(void)
+{
+	return (uint32_t)syscall(SYS_gettid);
+}
+
+int platform_on_fork(void (*prepare)(void), void (*parent)(void),
+		     void (*child)(void))
+{
+	int error = pthread_atfork(prepare, parent, child);
+
+	if (error)
+		errno = error;
+	return error ? -1 : 0;
+}
+
+uint64_t platform_ms(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
+	return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+}
+
+const char *platform_env(const char *name)
+{
+	return getenv(name);
+}
+
+void platform_format(char *text, size_t size, const char *format, va_list args)
+{
+	vsnprintf(text, size, format, args);
+}
+
+void platform_message(const char *message)
+{
+	fprintf(stderr, "quire: %s\n", message);
+}
+
+void platform_abort(void)
+{
+	abort();
+}

@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Restartable sequences over a per-CPU stack. Floor 0.
+ *
+ * The kernel restarts a registered instruction range from its abort address
+ * when the thread is preempted, migrated or signalled inside it; so a read of
+ * the CPU number, reads of that CPU's data and one final store happen as if no
+ * other thread of that CPU existed, without an atomic instruction.
+ *
+ * Each operation below is one such range whose last instruction, the commit,
+ * is a single 8-byte store of the stack's word. What is stored before it (slots
+ * above the count) is not part of the stack until then, so an abort needs no
+ * undo: the range is simply entered again. x86-64 keeps the slot stores before
+ * the commit without a fence.
+ *
+ * Each compares the count against `low` or `high` inside the range: a remote
+ * thread that has written the closed values into both and then issued
+ * membarrier's rseq command knows that every later range takes the way out.
+ *
+ * struct cpu_stack is at `sets + (cpu << CPU_SET_SHIFT) + stack`, its slots at
+ * `sets + (cpu << CPU_SET_SHIFT) + slots`. The CPU number is compared unsigned
+ * with the number of sets: an unregistered thread reads -1.
+ */
+#ifndef QUIRE_RSEQ_H
+#define QUIRE_RSEQ_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "platform/cc.h"
+
+/* log2 of the distance of two CPUs' sets: 8 KiB */
+#define CPU_SET_SHIFT 13
+
+#if defined(__x86_64__) && defined(__has_include)
+#if __has_include(<sys/rseq.h>)
+#define QUIRE_HAVE_RSEQ 1
+#endif
+#endif
+#ifndef QUIRE_HAVE_RSEQ
+#define QUIRE_HAVE_RSEQ 0
+#endif
+
+#if QUIRE_HAVE_RSEQ
+#include "platform/rseq_x86_64.h"
+#else
+#include "platform/rseq_none.h"
+#endif
+
+#endif
