@@ -1,0 +1,37 @@
+# A check program or tests/*.sh is a test. Whatever it prints, scripts/as-tap
+# makes TAP of it, so that every case is counted.
+AM_TESTS_ENVIRONMENT = \
+	unset QUIRE_CONF MAKEFLAGS MFLAGS MAKELEVEL; \
+	top_srcdir='$(abs_top_srcdir)'; top_builddir='$(abs_top_builddir)'; \
+	CC="$(CC)"; CXX='$(CXX)'; MAKE='$(MAKE)'; NM='$(NM)'; \
+	SANITIZER_FLAGS='$(SANITIZER_FLAGS)'; TEST_WRAPPER='$(TEST_WRAPPER)'; \
+	CMOCKA_MESSAGE_OUTPUT=TAP; \
+	TSAN_OPTIONS="second_deadlock_stack=1:$$TSAN_OPTIONS"; \
+	UBSAN_OPTIONS="print_stacktrace=1:$$UBSAN_OPTIONS"; \
+	export top_srcdir top_builddir CC CXX MAKE NM SANITIZER_FLAGS \
+		TEST_WRAPPER CMOCKA_MESSAGE_OUTPUT TSAN_OPTIONS UBSAN_OPTIONS;
+tap_driver = env AM_TAP_AWK='$(AWK)' $(SHELL) \
+	$(top_srcdir)/build-aux/tap-driver.sh
+TEST_EXTENSIONS = .sh
+LOG_DRIVER = $(tap_driver)
+SH_LOG_DRIVER = $(tap_driver)
+LOG_COMPILER = $(top_srcdir)/scripts/as-tap
+SH_LOG_COMPILER = $(top_srcdir)/scripts/as-tap $(SHELL)
+
+LDADD = libquire-core.la $(CMOCKA_LIBS)
+
+# One per file of src/, which see the core from inside.
+unit_tests = tests/memblock
+# Of the whole, by what quire.h offers.
+whole_tests = tests/exhaust tests/fork tests/model
+
+if HAVE_CMOCKA
+check_PROGRAMS += $(unit_tests) $(whole_tests)
+endif
+TESTS += $(check_PROGRAMS)
+EXTRA_DIST += tests/testing.h
+
+script_tests = tests/floors.sh tests/format.sh tests/install.sh \
+	tests/symbols.sh
+TESTS += $(script_tests)
+EXTRA_DIST += $(script_tests)

@@ -1,0 +1,112 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * What the tests share: cmocka, random numbers with a printed seed, settings
+ * from the environment, and a catcher of reports.
+ */
+#ifndef QUIRE_TESTING_H
+#define QUIRE_TESTING_H
+
+/* CPU affinity and pipe2(); so this header comes first. */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE 1
+#endif
+
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <setjmp.h>
+#include <cmocka.h>
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
+#define TEST_SANITIZED 1
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer) || __has_feature(address_sanitizer) ||     \
+	__has_feature(undefined_behavior_sanitizer)
+#define TEST_SANITIZED 1
+#endif
+#endif
+#ifndef TEST_SANITIZED
+#define TEST_SANITIZED 0
+#endif
+
+#define TEST_LENGTH(array) (sizeof(array) / sizeof((array)[0]))
+
+/* splitmix64 (Steele, Lea, Flood 2014): any seed will do. */
+struct test_rng {
+	uint64_t state;
+};
+
+static inline uint64_t test_random(struct test_rng *rng)
+{
+	uint64_t z = rng->state += 0x9e3779b97f4a7c15u;
+
+	z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
+	z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
+	return z ^ (z >> 31);
+}
+
+/* In [0, n); the bias of n far below 2^64 does not matter here. */
+static inline uint64_t test_below(struct test_rng *rng, uint64_t n)
+{
+	return test_random(rng) % n;
+}
+
+static inline uint64_t test_setting(const char *name, uint64_t fallback)
+{
+	const char *text = getenv(name);
+
+	return text && *text ? strtoull(text, NULL, 0) : fallback;
+}
+
+/* The seed of a random test, told so that a failure can be had again. */
+static inline struct test_rng test_seed(void)
+{
+	struct test_rng rng = { test_setting("QUIRE_TEST_SEED", 1) };
+
+	printf("# QUIRE_TEST_SEED=%llu\n", (unsigned long long)rng.state);
+	return rng;
+}
+
+enum { TEST_MESSAGES = 64, TEST_MESSAGE_MAX = 512 };
+
+/* Catches reports: the first TEST_MESSAGES in full, the rest by number. */
+struct test_messages {
+	pthread_mutex_t lock;
+	size_t count;
+	char text[TEST_MESSAGES][TEST_MESSAGE_MAX];
+};
+
+#define TEST_MESSAGES_INIT                                                     \
+	{                                                                      \
+		.lock = PTHREAD_MUTEX_INITIALIZER                              \
+	}
+
+/* A report function; arg is a struct test_messages. */
+static inline void test_catch(void *arg, const char *message)
+{
+	struct test_messages *messages = arg;
+
+	pthread_mutex_lock(&messages->lock);
+	if (messages->count < TEST_MESSAGES)
+		snprintf(messages->text[messages->count], TEST_MESSAGE_MAX,
+			 "%s", message);
+	messages->count++;
+	pthread_mutex_unlock(&messages->lock);
+}
+
+static inline bool test_caught(const struct test_messages *messages,
+			       const char *part)
+{
+	for (size_t i = 0; i < messages->count && i < TEST_MESSAGES; i++)
+		if (strstr(messages->text[i], part))
+			return true;
+	return false;
+}
+
+#endif
