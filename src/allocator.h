@@ -20,11 +20,11 @@
 /* (c) constant after quire_create(), (a) atomic, (r) registry lock */
 struct quire {
 	/* hot: all that alloc_pages and free_pages read, one cache line */
-	struct memmap map;    /* (c) */
 	char *sets;	      /* (c) of the highest zone */
 	uint64_t head;	      /* (c) state word of an order-0 head there */
 	uint32_t nr_cpus;     /* (c) */
 	uint32_t fast_orders; /* (c) below it: sequences serve; 0: none */
+	struct memmap map;    /* (c) */
 
 	struct zone *zone[QUIRE_MAX_ZONES]; /* (c) from the bottom */
 	struct pcp *pcp[QUIRE_MAX_ZONES];   /* (c) of zone[i] */

@@ -37,6 +37,7 @@ void memmap_init(struct memmap *map, const struct region *region, void *pages,
 		 void *pageblocks)
 {
 	map->region = *region;
+	map->nr_pages = region->end - region->first;
 	map->pages = biased(pages, region->first, sizeof(*map->pages));
 	map->pageblocks = biased(pageblocks, first_pageblock(region),
 				 sizeof(*map->pageblocks));

@@ -25,6 +25,7 @@ struct region {
 
 struct memmap {
 	struct quire_page *pages; /* (c) biased: pages[pfn] */
+	uint64_t nr_pages;	  /* (c) of the region */
 	struct region region;	  /* the region table: one region today */
 	struct block *pageblocks; /* (c) biased: pageblocks[pfn >> 9] */
 };
@@ -51,20 +52,27 @@ static inline bool memmap_has_pfn(const struct memmap *map, uint64_t pfn)
 }
 
 /*
- * The pfn of any pointer, or PFN_NONE if it does not point at a descriptor of
- * this map: a rotation by the descriptor's size brings stray low bits to the
- * top, so one comparison refuses both misaligned and foreign pointers.
+ * The pfn of any pointer; false if it does not point at a descriptor of this
+ * map: a rotation by the descriptor's size brings stray low bits to the top, so
+ * one comparison refuses both misaligned and foreign pointers.
  */
-static always_inline pfn_t memmap_pfn(const struct memmap *map,
-				      const struct quire_page *page)
+static always_inline bool memmap_find(const struct memmap *map,
+				      const struct quire_page *page, pfn_t *pfn)
 {
 	uint64_t distance = (uintptr_t)page - (uintptr_t)map->pages;
-	uint64_t pfn = distance >> 4 | distance << 60;
+	uint64_t found = distance >> 4 | distance << 60;
 
-	if (unlikely(pfn - map->region.first >=
-		     map->region.end - map->region.first))
-		return PFN_NONE;
-	return (pfn_t)pfn;
+	*pfn = (pfn_t)found;
+	return likely(found - map->region.first < map->nr_pages);
+}
+
+/* The same, PFN_NONE for none. */
+static inline pfn_t memmap_pfn(const struct memmap *map,
+			       const struct quire_page *page)
+{
+	pfn_t pfn;
+
+	return memmap_find(map, page, &pfn) ? pfn : PFN_NONE;
 }
 
 static inline void *memmap_virt(const struct memmap *map, pfn_t pfn)

@@ -246,7 +246,8 @@ struct quire_page *quire_alloc_pages(struct quire *q, unsigned order,
 
 	if (unlikely(order >= q->fast_orders || flags) ||
 	    unlikely(!rseq_pop(q->sets, q->nr_cpus,
-			       pcp_stack_offset(DEFAULT_TYPE, order), &pfn)))
+			       pcp_stack_offset(pcp_list(DEFAULT_TYPE, order)),
+			       &pfn)))
 		return alloc_pages_general(q, order, flags);
 	page = memmap_page(&q->map, pfn);
 	tsan_acquire(page);
@@ -366,10 +367,11 @@ static noinline int free_pages_general(struct quire *q, struct quire_page *page,
 
 int quire_free_pages(struct quire *q, struct quire_page *page, unsigned order)
 {
-	pfn_t pfn = memmap_pfn(&q->map, page);
 	uint64_t word;
+	pfn_t pfn;
 
-	if (unlikely(pfn == PFN_NONE || order >= q->fast_orders))
+	if (unlikely(!memmap_find(&q->map, page, &pfn) ||
+		     order >= q->fast_orders))
 		return free_pages_general(q, page, order);
 	word = page_word(page) & ~PAGE_FLAGS_MASK;
 	if (unlikely(word != (q->head | order)))
@@ -377,7 +379,8 @@ int quire_free_pages(struct quire *q, struct quire_page *page, unsigned order)
 	page_set_word(page, word ^ (PAGE_HEAD ^ PAGE_PCP));
 	tsan_release(page);
 	if (unlikely(!rseq_push(q->sets, q->nr_cpus,
-				pcp_stack_offset(DEFAULT_TYPE, order), pfn)))
+				pcp_stack_offset(pcp_list(DEFAULT_TYPE, order)),
+				pfn)))
 		pcp_free_slow(q->pcp[q->nr_zones - 1], order, DEFAULT_TYPE,
 			      pfn);
 	return 0;

@@ -188,8 +188,8 @@ static uint32_t set_pop(const struct pcp *pcp, struct pcp_set *set,
 	char *base = (char *)set;
 
 	if (pcp->way == QUIRE_WAY_RSEQ)
-		n = rseq_pop_batch(base, cpu, list * sizeof(set->stack[0]),
-				   pfns, n, each);
+		n = rseq_pop_batch(base, cpu, pcp_stack_offset(list), pfns, n,
+				   each);
 	else
 		n = cpu_stack_pop_batch(base, &set->stack[list], pfns, n, each);
 	acquired(pcp, pfns, n);
@@ -207,8 +207,8 @@ static bool set_push(const struct pcp *pcp, struct pcp_set *set, uint32_t cpu,
 	if (fault_hit(FAULT_PCP_CPU))
 		return false;
 	if (pcp->way == QUIRE_WAY_RSEQ)
-		return rseq_push_batch(base, cpu, list * sizeof(set->stack[0]),
-				       pfns, n);
+		return rseq_push_batch(base, cpu, pcp_stack_offset(list), pfns,
+				       n);
 	return cpu_stack_push_batch(base, &set->stack[list], pfns, n);
 }
 
@@ -306,7 +306,7 @@ static void visited(const struct pcp *pcp, struct pcp_set *set, unsigned list)
 static bool refill(struct pcp *pcp, struct pcp_set *set, uint32_t cpu,
 		   unsigned order, enum mobility type, pfn_t *pfn)
 {
-	unsigned list = type * PCP_ORDERS + order;
+	unsigned list = pcp_list(type, order);
 	pfn_t taken[ZONE_BATCH], ready[ZONE_BATCH];
 	unsigned n = pcp->batch[order];
 	unsigned got;
@@ -338,7 +338,7 @@ static bool refill(struct pcp *pcp, struct pcp_set *set, uint32_t cpu,
 static void trim(struct pcp *pcp, struct pcp_set *set, uint32_t cpu,
 		 unsigned order, enum mobility type, pfn_t pfn)
 {
-	unsigned list = type * PCP_ORDERS + order;
+	unsigned list = pcp_list(type, order);
 	pfn_t all[704 + 1];
 	uint32_t n, out = pcp->batch[order];
 
@@ -429,14 +429,14 @@ static bool free_locked_way(struct pcp *pcp, unsigned list, pfn_t pfn)
 
 bool pcp_alloc(struct pcp *pcp, unsigned order, enum mobility type, pfn_t *pfn)
 {
-	unsigned list = type * PCP_ORDERS + order;
+	unsigned list = pcp_list(type, order);
 
 	if (order < PCP_ORDERS) {
 		if (pcp->way != QUIRE_WAY_RSEQ) {
 			if (alloc_locked_way(pcp, list, pfn))
 				return true;
 		} else if (rseq_pop(pcp->sets, pcp->nr_cpus,
-				    pcp_stack_offset(type, order), pfn)) {
+				    pcp_stack_offset(list), pfn)) {
 			tsan_acquire(memmap_page(pcp->zone->map, *pfn));
 			return true;
 		}
@@ -446,7 +446,7 @@ bool pcp_alloc(struct pcp *pcp, unsigned order, enum mobility type, pfn_t *pfn)
 
 void pcp_free(struct pcp *pcp, unsigned order, enum mobility type, pfn_t pfn)
 {
-	unsigned list = type * PCP_ORDERS + order;
+	unsigned list = pcp_list(type, order);
 
 	tsan_release(memmap_page(pcp->zone->map, pfn));
 	if (order < PCP_ORDERS) {
@@ -454,7 +454,7 @@ void pcp_free(struct pcp *pcp, unsigned order, enum mobility type, pfn_t pfn)
 			if (free_locked_way(pcp, list, pfn))
 				return;
 		} else if (rseq_push(pcp->sets, pcp->nr_cpus,
-				     pcp_stack_offset(type, order), pfn)) {
+				     pcp_stack_offset(list), pfn)) {
 			return;
 		}
 	}
@@ -487,7 +487,7 @@ static size_t alloc_bulk_from_list(struct pcp *pcp, unsigned list, size_t n,
 size_t pcp_alloc_bulk(struct pcp *pcp, unsigned order, enum mobility type,
 		      size_t n, pfn_t *pfns)
 {
-	unsigned list = type * PCP_ORDERS + order;
+	unsigned list = pcp_list(type, order);
 	size_t got = 0;
 
 	if (order < PCP_ORDERS && pcp->high_max[order])

@@ -30,16 +30,18 @@ struct pcp_list_state {
 };
 
 /*
- * One CPU's lists. The stacks come first: rseq finds a stack at a constant
- * offset of the set. Slots follow the struct, in the same CPU_SET_SHIFT bytes.
+ * One CPU's lists. The lock shares the first stacks' cache line, and keeps
+ * their words off multiples of 4 KiB, where page 0's descriptor and those of
+ * large blocks lie: a load is held up by an earlier store to the same offset of
+ * another 4 KiB. Slots follow the struct, in the same CPU_SET_SHIFT bytes.
  *
  * (p) pcp lock; of the stacks, `word` also belongs to restartable sequences
  * (rseq way) while the set is open
  */
 struct pcp_set {
-	struct cpu_stack stack[PCP_LISTS];
 	struct lock lock;
-	_Atomic bool open;    /* (p) written; slots and capacities are set up */
+	_Atomic bool open; /* (p) written; slots and capacities are set up */
+	struct cpu_stack stack[PCP_LISTS];
 	uint64_t refills;     /* (p) */
 	uint64_t drains;      /* (p) */
 	uint64_t zone_allocs; /* (p) blocks a refill handed to its caller */
@@ -70,9 +72,16 @@ struct pcp_seat {
 	uint32_t cpu;		/* (c) */
 };
 
-static inline size_t pcp_stack_offset(unsigned type, unsigned order)
+static inline unsigned pcp_list(unsigned type, unsigned order)
 {
-	return (type * PCP_ORDERS + order) * sizeof(struct cpu_stack);
+	return type * PCP_ORDERS + order;
+}
+
+/* Where a list's stack lies in its set, as the sequences want it. */
+static inline size_t pcp_stack_offset(unsigned list)
+{
+	return offsetof(struct pcp_set, stack) +
+	       list * sizeof(struct cpu_stack);
 }
 
 static inline struct pcp_set *pcp_set(const struct pcp *pcp, uint32_t cpu)

@@ -664,13 +664,14 @@ void zone_runs(struct zone *zone, uint64_t runs[QUIRE_NR_ORDERS])
 	uint32_t at = zone->first >> BLOCK_ORDER;
 	uint32_t end = (zone->end - 1) >> BLOCK_ORDER;
 
-	zone_lock(zone);
-	while (zone->fresh < zone->nr_gigablocks)
-		start_gigablock(zone, zone->fresh++);
-	for (uint32_t i = 0; i < zone->nr_gigablocks; i++)
+	for (uint32_t i = 0; i < zone->nr_gigablocks; i++) {
+		zone_lock(zone);
+		if (zone->fresh == i)
+			start_gigablock(zone, zone->fresh++);
 		buddy_runs_locked(&zone->gigablocks[i].block,
 				  runs + BLOCK_ORDER);
-	zone_unlock(zone);
+		zone_unlock(zone);
+	}
 	while (at <= end) {
 		zone_lock(zone);
 		for (unsigned i = 0; i < SCAN_BLOCKS && at <= end; i++, at++) {
