@@ -1,6 +1,6 @@
 # The library. All of src/ is one convenience library, which the unit tests
 # link to reach what libquire.so hides.
-noinst_LTLIBRARIES = libquire-core.la
+noinst_LTLIBRARIES += libquire-core.la
 libquire_core_la_SOURCES = \
 	src/allocator.h \
 	src/arena.c src/arena.h \
@@ -26,7 +26,9 @@ libquire_core_la_SOURCES = \
 	src/platform/cc.h \
 	src/platform/linux.c \
 	src/platform/platform.h \
-	src/platform/rseq.h src/platform/rseq_none.h \
+	src/platform/rseq.h \
+	src/platform/rseq_aarch64.h \
+	src/platform/rseq_none.h \
 	src/platform/rseq_x86_64.h
 libquire_core_la_CFLAGS = $(AM_CFLAGS) -fvisibility=hidden
 

@@ -10,8 +10,8 @@
  * Each operation below is one such range whose last instruction, the commit,
  * is a single 8-byte store of the stack's word. What is stored before it (slots
  * above the count) is not part of the stack until then, so an abort needs no
- * undo: the range is simply entered again. x86-64 keeps the slot stores before
- * the commit without a fence.
+ * undo: the range is simply entered again. Other threads of the CPU find the slot
+ * stores before the commit without a fence: a switch of threads is one.
  *
  * Each compares the count against `low` or `high` inside the range: a remote
  * thread that has written the closed values into both and then issued
@@ -33,7 +33,7 @@
 /* log2 of the distance of two CPUs' sets: 8 KiB */
 #define CPU_SET_SHIFT 13
 
-#if defined(__x86_64__) && defined(__has_include)
+#if (defined(__x86_64__) || defined(__aarch64__)) && defined(__has_include)
 #if __has_include(<sys/rseq.h>)
 #define QUIRE_HAVE_RSEQ 1
 #endif
@@ -42,10 +42,12 @@
 #define QUIRE_HAVE_RSEQ 0
 #endif
 
-#if QUIRE_HAVE_RSEQ
+#if !QUIRE_HAVE_RSEQ
+#include "platform/rseq_none.h"
+#elif defined(__x86_64__)
 #include "platform/rseq_x86_64.h"
 #else
-#include "platform/rseq_none.h"
+#include "platform/rseq_aarch64.h"
 #endif
 
 #endif
