@@ -75,8 +75,10 @@ static bool text_number(struct text text, uint64_t *number)
 		value <<= shift;
 		i++;
 	}
+	if (i != text.length)
+		return false;
 	*number = value;
-	return i == text.length;
+	return true;
 }
 
 static bool text_flag(struct text text, unsigned flag, unsigned *flags)

@@ -577,6 +577,7 @@ static void test_conf_unknown(void **state)
 		strcat(conf, bad[i]);
 	}
 	strcat(conf, ",,way:trylock");
+	options.report = NULL;
 	q = create_conf(&options, conf, text);
 	for (size_t i = 0; i < TEST_LENGTH(bad); i++) {
 		char quoted[64];
@@ -917,7 +918,6 @@ static void test_exact_refused(void **state)
 	EXPECT_REFUSED(q, quire_free_exact(q, run, 8), "pfn %llu",
 		       (unsigned long long)pfn + 4);
 	assert_int_equal(quire_free_exact(q, run, 4), 0);
-	assert_int_equal(quire_free_exact(q, fifth + 0, 1), -1);
 	assert_int_equal(quire_free_exact(q, quire_pfn_to_page(q, pfn + 5), 3),
 			 0);
 	destroy(q);
@@ -1227,12 +1227,13 @@ static void test_tail_and_order(void **state)
 	for (size_t i = 0; i < TEST_LENGTH(wrong); i++) {
 		EXPECT_REFUSED(q, quire_free_pages(q, page, wrong[i]),
 			       "pfn %llu", pfn);
-		expect_told("order 3");
+		expect_told("has order 3");
 		EXPECT_REFUSED(q, quire_free_addr(q, addr, wrong[i]),
 			       "pfn %llu", pfn);
-		EXPECT_REFUSED(q,
-			       quire_free_pages_bulk(q, wrong[i], 1, &page) - 1,
-			       "pfn %llu", pfn);
+		EXPECT_REFUSED(
+			q,
+			(int)quire_free_pages_bulk(q, wrong[i], 1, &page) - 1,
+			"pfn %llu", pfn);
 	}
 	EXPECT_REFUSED(q, quire_free_exact(q, page, 1), "pfn %llu", pfn);
 	assert_int_equal(quire_free_pages(q, page, 3), 0);
@@ -1300,13 +1301,18 @@ static void test_destroy_busy(void **state)
 	struct quire_page *many[1500];
 
 	(void)state;
-	EXPECT_FAILS(q, quire_destroy(q), -1, EBUSY);
+	messages.count = 0;
+	errno = 0;
+	assert_int_equal(quire_destroy(q), -1);
+	assert_int_equal(errno, EBUSY);
+	assert_int_equal(stat_of(q).pages_live, 33);
+	assert_int_equal(quire_validate(q), 0);
 	assert_true(messages.count >= 2);
 	expect_told("pfn %llu, order 0",
 		    (unsigned long long)quire_page_to_pfn(q, a));
 	expect_told("pfn %llu, order 5",
 		    (unsigned long long)quire_page_to_pfn(q, b));
-	/* It goes on working, and a long list ends. */
+	/* It goes on working, and what it says has an end. */
 	assert_int_equal(quire_alloc_pages_bulk(q, 0, 0, 1500, many), 1500);
 	messages.count = 0;
 	assert_int_equal(quire_destroy(q), -1);
@@ -1514,8 +1520,10 @@ static void test_maintain(void **state)
 	(void)state;
 	options.decay_ms = 1;
 	q = create(&options);
-	assert_int_equal(quire_free_pages(q, quire_alloc_pages(q, 0, 0), 0), 0);
-	assert_true(stat_of(q).pages_parked > 0);
+	/* A free that takes a slow path can find its own list due. */
+	while (stat_of(q).pages_parked == 0)
+		assert_int_equal(
+			quire_free_pages(q, quire_alloc_pages(q, 0, 0), 0), 0);
 	while (stat_of(q).pages_parked > 0 && now_ms() < give_up)
 		drained += quire_maintain(q);
 	assert_int_equal(stat_of(q).pages_parked, 0);
@@ -1739,6 +1747,7 @@ static void test_fork_refused(void **state)
 	struct quire_options options = options_of(4 * MIB);
 	void *shared = mmap(NULL, 4 * MIB, PROT_READ | PROT_WRITE,
 			    MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	struct quire *q;
 
 	(void)state;
 	assert_ptr_not_equal(shared, MAP_FAILED);
@@ -1752,6 +1761,14 @@ static void test_fork_refused(void **state)
 	options.flags = QUIRE_OFFSETS;
 	fork_refused(&options);
 	munmap(shared, 4 * MIB);
+	/* Where the machine has hugetlb pages set aside. */
+	options.flags = 0;
+	options.backing[0] = QUIRE_BACKING_2M;
+	q = quire_create(&options);
+	if (q) {
+		destroy(q);
+		fork_refused(&options);
+	}
 }
 
 /* The pages themselves stay out of the child, the tables do not. */
@@ -1807,6 +1824,9 @@ static void test_mlock(void **state)
 	struct quire *q;
 
 	(void)state;
+	/* Sanitizers make mlock() do nothing. */
+	if (TEST_SANITIZED)
+		skip();
 	assert_int_equal(in_child(child_may_not_lock, NULL), 0);
 	options.flags = QUIRE_MLOCK;
 	q = quire_create(&options);

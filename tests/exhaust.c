@@ -197,7 +197,7 @@ static enum quire_way ways[] = { QUIRE_WAY_RSEQ, QUIRE_WAY_TRYLOCK,
 
 static unsigned rounds(unsigned n)
 {
-	return (unsigned)test_setting("QUIRE_TEST_OPS",
+	return (unsigned)test_setting("QUIRE_TEST_ROUNDS",
 				      TEST_SANITIZED ? n / 10 + 1 : n);
 }
 

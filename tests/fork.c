@@ -163,7 +163,7 @@ static void test_fork(void **state)
 	struct shared *s = &shared;
 	struct test_rng rng = test_seed();
 	uint64_t forks =
-		test_setting("QUIRE_TEST_OPS", TEST_SANITIZED ? 10 : 100);
+		test_setting("QUIRE_TEST_ROUNDS", TEST_SANITIZED ? 10 : 60);
 	pthread_t threads[THREADS];
 
 	if (!shared_create(s, *(const enum quire_way *)*state))

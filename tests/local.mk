@@ -21,17 +21,27 @@ SH_LOG_COMPILER = $(top_srcdir)/scripts/as-tap $(SHELL)
 LDADD = libquire-core.la $(CMOCKA_LIBS)
 
 # One per file of src/, which see the core from inside.
-unit_tests = tests/memblock
+unit_tests = tests/arena tests/bits tests/buddy tests/cpu_stack tests/debug \
+	tests/lock tests/memblock tests/memmap tests/options tests/page_alloc \
+	tests/pcp tests/rseq tests/validate tests/zone
 # Of the whole, by what quire.h offers.
-whole_tests = tests/exhaust tests/fork tests/model
+whole_tests = tests/api tests/exhaust tests/faults tests/fork tests/model
 
 if HAVE_CMOCKA
 check_PROGRAMS += $(unit_tests) $(whole_tests)
+TESTS += $(unit_tests) $(whole_tests)
+if HAVE_LIBARCHIVE
+# Of the tools' own parts.
+tools_tests = tests/replay tests/trace
+check_PROGRAMS += $(tools_tests)
+TESTS += $(tools_tests)
+tests_replay_LDADD = tools/libtools.la libquire-core.la $(CMOCKA_LIBS)
+tests_trace_LDADD = tools/libtools.la libquire-core.la $(CMOCKA_LIBS)
 endif
-TESTS += $(check_PROGRAMS)
+endif
 EXTRA_DIST += tests/testing.h
 
 script_tests = tests/floors.sh tests/format.sh tests/install.sh \
-	tests/symbols.sh
+	tests/symbols.sh tests/tools.sh
 TESTS += $(script_tests)
 EXTRA_DIST += $(script_tests)

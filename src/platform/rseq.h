@@ -10,8 +10,8 @@
  * Each operation below is one such range whose last instruction, the commit,
  * is a single 8-byte store of the stack's word. What is stored before it (slots
  * above the count) is not part of the stack until then, so an abort needs no
- * undo: the range is simply entered again. Other threads of the CPU find the slot
- * stores before the commit without a fence: a switch of threads is one.
+ * undo: the range is simply entered again. Other threads of the CPU find the
+ * slot stores before the commit without a fence: a switch of threads is one.
  *
  * Each compares the count against `low` or `high` inside the range: a remote
  * thread that has written the closed values into both and then issued

@@ -126,8 +126,10 @@ static always_inline bool rseq_pop(char *sets, uint32_t nr, size_t stack,
 		: [area] "r"(rseq_this_area()), [sets] "r"(sets), [nr] "r"(nr),
 		  [stack] "r"(stack)
 		: "x9", "x10", "x16", "x17", "memory", "cc");
+	if (popped == UINT32_MAX)
+		return false;
 	*item = popped;
-	return popped != UINT32_MAX;
+	return true;
 }
 
 /* Pushes an item on this CPU's stack; false: full, closed or no set. */

@@ -1,0 +1,416 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * A worker's blocks: see blocks.h.
+ *
+ * Order of events, on which the checks rest: a block is claimed after the call
+ * that handed it out, and released before the call that frees it. So a page
+ * that is free has no claim, and two claims of one page are two holders.
+ */
+#include "blocks.h"
+
+#include <errno.h>
+#include <string.h>
+
+/* Largest run of an exact allocation, past the size of a pageblock. */
+enum { EXACT_MAX = 1200 };
+/* Largest order that is asked for zeroed. */
+enum { ZERO_ORDER = 9 };
+
+/* --- taking --- */
+
+static uint64_t may_take(const struct worker *w)
+{
+	uint64_t held = counted(&w->held);
+
+	return held < w->share ? w->share - held : 0;
+}
+
+static void take_failed(struct worker *w, unsigned order, uint64_t pages,
+			unsigned flags)
+{
+	bool promised = w->promise == PROMISE_ALL ||
+			(w->promise == PROMISE_PAGES && order == 0 &&
+			 pages <= may_take(w) &&
+			 !(flags & (QUIRE_NORETRY | QUIRE_ZONE_MASK)));
+
+	if (errno != ENOMEM)
+		violation("thread %u: order %u, flags 0x%x: errno %d instead "
+			  "of a block",
+			  w->number, order, flags, errno);
+	else if (promised)
+		violation("thread %u: false failure: order %u, %llu pages, "
+			  "flags 0x%x: ENOMEM, but it holds %lld of its %llu",
+			  w->number, order, (unsigned long long)pages, flags,
+			  (long long)counted(&w->held),
+			  (unsigned long long)w->share);
+	count(&w->failures, 1);
+}
+
+/* A call handed out `pages` from `page` on, as blocks of this order. */
+static void taken(struct worker *w, struct block *block,
+		  struct quire_page *page, uint32_t pages, unsigned order,
+		  unsigned flags)
+{
+	const struct quire_info *info = &w->run->info;
+	uint64_t pfn = quire_page_to_pfn(w->run->q, page);
+	uint64_t align = 1;
+
+	*block = (struct block){ .page = page,
+				 .pages = pages,
+				 .sequence = w->sequence++,
+				 .holder = (uint16_t)w->number,
+				 .order = (uint8_t)order };
+	count(&w->held, pages);
+	w->allocs += block_count(block);
+	while (align < pages)
+		align <<= 1;
+	if (pfn % align || pfn < info->first_pfn ||
+	    pfn + pages > info->first_pfn + info->pages) {
+		violation("thread %u: %u pages of order %u at pfn %llu: "
+			  "misaligned or outside %llu + %llu",
+			  w->number, pages, order, (unsigned long long)pfn,
+			  (unsigned long long)info->first_pfn,
+			  (unsigned long long)info->pages);
+		block->page = NULL;
+		return;
+	}
+	if (flags & QUIRE_ZERO)
+		stamp_check_zero(w->run->shadow, block);
+	stamp_put(w->run->shadow, block);
+}
+
+bool block_take(struct worker *w, struct block *block, unsigned order,
+		unsigned flags)
+{
+	struct quire_page *page = quire_alloc_pages(w->run->q, order, flags);
+
+	count(&w->ops, 1);
+	if (page)
+		taken(w, block, page, 1u << order, order, flags);
+	else
+		take_failed(w, order, 1u << order, flags);
+	return page;
+}
+
+bool block_take_addr(struct worker *w, struct block *block, unsigned order,
+		     unsigned flags)
+{
+	void *addr = quire_alloc_addr(w->run->q, order, flags);
+
+	count(&w->ops, 1);
+	if (addr)
+		taken(w, block, quire_virt_to_page(w->run->q, addr),
+		      1u << order, order, flags);
+	else
+		take_failed(w, order, 1u << order, flags);
+	return addr;
+}
+
+bool block_take_exact(struct worker *w, struct block *block, uint32_t pages,
+		      unsigned flags)
+{
+	struct quire_page *page = quire_alloc_exact(w->run->q, pages, flags);
+
+	count(&w->ops, 1);
+	if (page)
+		taken(w, block, page, pages, 0, flags);
+	else
+		take_failed(w, pages == 1 ? 0 : UINT32_MAX, pages, flags);
+	return page;
+}
+
+size_t block_take_bulk(struct worker *w, struct block **blocks, size_t n,
+		       unsigned order, unsigned flags)
+{
+	struct quire_page *pages[BULK_MAX];
+	size_t got = quire_alloc_pages_bulk(w->run->q, order, flags, n, pages);
+
+	count(&w->ops, 1);
+	if (got < n)
+		take_failed(w, order, (uint64_t)n << order, flags);
+	for (size_t i = 0; i < got; i++)
+		taken(w, blocks[i], pages[i], 1u << order, order, flags);
+	return got;
+}
+
+/* --- giving back --- */
+
+enum { GIVE_PAGES, GIVE_ADDR, GIVE_UNSIZED, GIVE_PUT, GIVE_SHARED, NR_GIVES };
+
+/* Two holders: the block must outlive the first that lets go. */
+static bool give_shared(struct quire *q, struct quire_page *page,
+			unsigned order)
+{
+	return quire_page_get(q, page) == 0 && quire_page_count(q, page) == 2 &&
+	       quire_free_pages(q, page, order) == 0 &&
+	       quire_page_count(q, page) == 1 &&
+	       quire_page_order(q, page) == (int)order &&
+	       quire_page_put(q, page) == 1;
+}
+
+static bool give_by(struct quire *q, struct quire_page *page, unsigned order,
+		    unsigned call)
+{
+	switch (call) {
+	case GIVE_ADDR:
+		return quire_free_addr(q, quire_page_to_virt(q, page), order) ==
+		       0;
+	case GIVE_UNSIZED:
+		return quire_free_unsized(q, quire_page_to_virt(q, page)) == 0;
+	case GIVE_PUT:
+		return quire_page_put(q, page) == 1;
+	case GIVE_SHARED:
+		return give_shared(q, page, order);
+	default:
+		return quire_free_pages(q, page, order) == 0;
+	}
+}
+
+/* Blocks that stamp_remove() has released: by one call, which said ok. */
+static void given(struct worker *w, const struct block *block, bool ok)
+{
+	count(&w->ops, 1);
+	count(&w->held, -(uint64_t)block->pages);
+	w->frees += block_count(block);
+	if (!ok)
+		violation("thread %u: %u pages of order %u at pfn %llu: a free "
+			  "was refused",
+			  w->number, block->pages, block->order,
+			  (unsigned long long)quire_page_to_pfn(w->run->q,
+								block->page));
+}
+
+static void give_one(struct worker *w, const struct block *block, unsigned call)
+{
+	stamp_remove(w->run->shadow, block);
+	given(w, block, give_by(w->run->q, block->page, block->order, call));
+}
+
+/* Cuts the blocks from number `at` on off a run. */
+static struct block cut(struct worker *w, struct block *block, uint32_t at)
+{
+	struct quire *q = w->run->q;
+	struct block rest = *block;
+	uint64_t pfn = quire_page_to_pfn(q, block->page);
+
+	rest.page = quire_pfn_to_page(q, pfn + ((uint64_t)at << block->order));
+	rest.pages = block->pages - (at << block->order);
+	block->pages = at << block->order;
+	if (at == 0)
+		block->page = NULL;
+	return rest;
+}
+
+/* A run's tail goes back, its first few pages one by one; the rest stays. */
+static void give_run(struct worker *w, struct block *block, uint64_t pick)
+{
+	uint32_t at = (uint32_t)(pick >> 8) % block_count(block);
+	struct block rest = cut(w, block, pick & 1 ? 0 : at);
+
+	for (unsigned i = 0; i < (pick >> 1 & 7) && rest.pages; i++) {
+		struct block one = rest;
+
+		rest = cut(w, &one, 1);
+		give_one(w, &one, i % NR_GIVES);
+	}
+	if (rest.pages == 0)
+		return;
+	stamp_remove(w->run->shadow, &rest);
+	given(w, &rest,
+	      quire_free_exact(w->run->q, rest.page, rest.pages) == 0);
+}
+
+void block_give(struct worker *w, struct block *block, uint64_t pick)
+{
+	if (block_count(block) > 1) {
+		give_run(w, block, pick);
+		return;
+	}
+	give_one(w, block, (unsigned)(pick % NR_GIVES));
+	block->page = NULL;
+}
+
+void block_give_bulk(struct worker *w, struct block **blocks, size_t n)
+{
+	struct quire_page *pages[BULK_MAX];
+	unsigned order = blocks[0]->order;
+	size_t accepted;
+
+	for (size_t i = 0; i < n; i++) {
+		stamp_remove(w->run->shadow, blocks[i]);
+		pages[i] = blocks[i]->page;
+	}
+	accepted = quire_free_pages_bulk(w->run->q, order, n, pages);
+	for (size_t i = 0; i < n; i++) {
+		given(w, blocks[i], accepted == n);
+		blocks[i]->page = NULL;
+	}
+}
+
+void block_adopt(struct worker *w, struct block *block)
+{
+	stamp_remove(w->run->shadow, block);
+	if (quire_page_flags(block->page))
+		quire_page_clear_flags(block->page, UINT16_MAX);
+	block->holder = (uint16_t)w->number;
+	block->sequence = w->sequence++;
+	stamp_put(w->run->shadow, block);
+}
+
+void blocks_give_all(struct worker *w)
+{
+	for (unsigned i = 0; i < WORKER_SLOTS; i++)
+		while (w->slot[i].page)
+			block_give(w, &w->slot[i], rng_next(&w->rng));
+}
+
+/* --- steps --- */
+
+/* Half of them 0, each further order half as often, now and then any. */
+static unsigned draw_order(struct worker *w)
+{
+	uint64_t r = rng_next(&w->rng);
+	unsigned max = 0, order = 0;
+
+	while (max < QUIRE_MAX_ORDER && UINT64_C(2) << max <= w->share)
+		max++;
+	if (r >> 59 == 0)
+		return (unsigned)(r % (max + 1));
+	while (r & 1) {
+		order++;
+		r >>= 1;
+	}
+	return order < max ? order : max;
+}
+
+static unsigned draw_flags(struct worker *w, unsigned order)
+{
+	uint64_t r = rng_next(&w->rng);
+	unsigned flags = 0;
+
+	if (r % 16 == 0 && order <= ZERO_ORDER)
+		flags |= QUIRE_ZERO;
+	if (r / 16 % 16 == 0)
+		flags |= QUIRE_NORETRY;
+	if (r / 256 % 16 == 0)
+		flags |= QUIRE_ZONE(r / 4096 % w->run->info.nr_zones);
+	return flags;
+}
+
+/* Slots from one on, as many as are empty, or hold a block of one order. */
+static size_t gather(struct worker *w, unsigned from, size_t n,
+		     struct block **blocks)
+{
+	const struct block *first = &w->slot[from];
+	size_t found = 0;
+
+	for (unsigned i = 0; i < WORKER_SLOTS && found < n; i++) {
+		struct block *block = &w->slot[(from + i) % WORKER_SLOTS];
+
+		if (!first->page != !block->page)
+			continue;
+		if (!first->page ||
+		    (block->order == first->order && block_count(block) == 1))
+			blocks[found++] = block;
+	}
+	return found;
+}
+
+/* Calls that must be refused, on a block that is held. */
+static void misuse(struct worker *w, const struct block *block, uint64_t pick)
+{
+	struct quire *q = w->run->q;
+	struct quire_page *page = block->page, *tail;
+	uint64_t pfn = quire_page_to_pfn(q, page);
+	char *addr = quire_page_to_virt(q, page);
+	int got;
+
+	tail = block->order ? quire_pfn_to_page(q, pfn + 1) : NULL;
+	violation_expect(1);
+	switch (pick % 7) {
+	case 0:
+		got = quire_free_pages(q, page, block->order + 1u);
+		break;
+	case 1:
+		got = quire_free_pages(q, tail ? tail : (void *)w, 0);
+		break;
+	case 2:
+		got = quire_page_put(q, tail);
+		break;
+	case 3:
+		got = quire_page_get(q, tail);
+		break;
+	case 4:
+		got = quire_free_unsized(q, addr + 8);
+		break;
+	case 5:
+		got = quire_free_exact(q, tail ? page : tail, 2);
+		break;
+	default:
+		got = quire_free_addr(q, addr + QUIRE_PAGE_SIZE / 2, 0);
+		break;
+	}
+	if (got != -1 || errno != EINVAL || violation_missing())
+		violation("thread %u: misuse %u of pfn %llu, order %u: "
+			  "returned %d, not refused with a report",
+			  w->number, (unsigned)(pick % 7),
+			  (unsigned long long)pfn, block->order, got);
+	w->refused++;
+	count(&w->ops, 1);
+}
+
+static void step_take(struct worker *w, unsigned slot, uint64_t pick)
+{
+	struct block *blocks[BULK_MAX], *block = &w->slot[slot];
+	unsigned order = draw_order(w), flags = draw_flags(w, order);
+	uint64_t room = may_take(w) >> order;
+	uint32_t pages =
+		1 + (uint32_t)(pick >> 8) % (pick >> 4 & 7 ? 64 : EXACT_MAX);
+	size_t n = 1 + (pick >> 8) % BULK_MAX;
+
+	if (pick % 16 == 15) {
+		if (pages <= may_take(w))
+			block_take_exact(w, block, pages, flags);
+		return;
+	}
+	if (room == 0)
+		return;
+	if (pick % 16 >= 13)
+		block_take_bulk(w, blocks,
+				gather(w, slot, n < room ? n : room, blocks),
+				order, flags);
+	else if (pick % 16 >= 10)
+		block_take_addr(w, block, order, flags);
+	else
+		block_take(w, block, order, flags);
+}
+
+void blocks_step(struct worker *w)
+{
+	uint64_t pick = rng_next(&w->rng);
+	unsigned slot = (unsigned)(pick % WORKER_SLOTS);
+	struct block *blocks[BULK_MAX];
+
+	pick /= WORKER_SLOTS;
+	if (!w->slot[slot].page)
+		step_take(w, slot, pick);
+	else if (pick >> 32 & 127 && block_count(&w->slot[slot]) == 1 &&
+		 pick % 16 == 15)
+		block_give_bulk(w, blocks, gather(w, slot, BULK_MAX, blocks));
+	else if (pick >> 32 & 127)
+		block_give(w, &w->slot[slot], pick / 16);
+	else
+		misuse(w, &w->slot[slot], pick);
+}
+
+void blocks_step_fast(struct worker *w)
+{
+	uint64_t pick = rng_next(&w->rng);
+	struct block *block = &w->slot[pick % WORKER_SLOTS];
+	unsigned order = pick >> 16 & 3 ? 0 : pick >> 18 & 3;
+
+	if (block->page)
+		block_give(w, block, GIVE_PAGES);
+	else if (UINT64_C(1) << order <= may_take(w))
+		block_take(w, block, order, 0);
+}

@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * A worker's blocks: taken and given back by every call quire has, each block
+ * checked, stamped and counted.
+ */
+#ifndef STRESS_BLOCKS_H
+#define STRESS_BLOCKS_H
+
+#include "mode.h"
+
+/* Each fills *block, which is empty; false: ENOMEM. */
+bool block_take(struct worker *w, struct block *block, unsigned order,
+		unsigned flags);
+bool block_take_addr(struct worker *w, struct block *block, unsigned order,
+		     unsigned flags);
+bool block_take_exact(struct worker *w, struct block *block, uint32_t pages,
+		      unsigned flags);
+/* Fills the first of n empty blocks; returns how many. */
+enum { BULK_MAX = 64 };
+size_t block_take_bulk(struct worker *w, struct block **blocks, size_t n,
+		       unsigned order, unsigned flags);
+
+/* Gives back by a call picked by `pick`; any worker's block. */
+void block_give(struct worker *w, struct block *block, uint64_t pick);
+/* n blocks of one order. */
+void block_give_bulk(struct worker *w, struct block **blocks, size_t n);
+
+/* A block that another worker held becomes this one's. */
+void block_adopt(struct worker *w, struct block *block);
+
+/* One step: a slot drawn at random is filled, or what it holds given back. */
+void blocks_step(struct worker *w);
+/* The same with plain calls and small orders only: the fast path. */
+void blocks_step_fast(struct worker *w);
+void blocks_give_all(struct worker *w);
+
+#endif

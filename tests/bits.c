@@ -1,0 +1,144 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * bits.h against loops that look at one bit at a time.
+ */
+#include "testing.h"
+
+#include "bits.h"
+
+static bool bit(uint64_t word, unsigned at)
+{
+	return word >> at & 1;
+}
+
+/* Words from nearly empty to nearly full. */
+static uint64_t random_word(struct test_rng *rng)
+{
+	uint64_t word = test_random(rng);
+
+	for (uint64_t i = test_below(rng, 5); i > 0; i--)
+		word |= test_random(rng);
+	for (uint64_t i = test_below(rng, 5); i > 0; i--)
+		word &= test_random(rng);
+	return word;
+}
+
+static void test_lowest_and_count(void **state)
+{
+	struct test_rng rng = test_seed();
+
+	(void)state;
+	for (int round = 0; round < 20000; round++) {
+		uint64_t word = random_word(&rng);
+		unsigned count = 0, lowest = 64;
+
+		for (unsigned i = 0; i < 64; i++)
+			count += bit(word, i);
+		for (unsigned i = 64; i-- > 0;)
+			if (bit(word, i))
+				lowest = i;
+		assert_int_equal(bits_count(word), count);
+		if (word)
+			assert_int_equal(bits_lowest(word), lowest);
+	}
+	assert_int_equal(bits_lowest(1), 0);
+	assert_int_equal(bits_lowest(UINT64_C(1) << 63), 63);
+}
+
+static void test_range(void **state)
+{
+	(void)state;
+	for (unsigned at = 0; at < 64; at++)
+		for (unsigned n = 1; at + n <= 64; n++) {
+			uint64_t range = bits_range(at, n);
+
+			for (unsigned i = 0; i < 64; i++)
+				assert_int_equal(bit(range, i),
+						 i >= at && i < at + n);
+		}
+}
+
+static void test_aligned(void **state)
+{
+	(void)state;
+	for (unsigned order = 0; order <= 6; order++)
+		for (unsigned i = 0; i < 64; i++)
+			assert_int_equal(bit(bits_aligned(order), i),
+					 i % (1u << order) == 0);
+}
+
+static bool run_at(uint64_t word, unsigned at, unsigned order)
+{
+	if (at % (1u << order))
+		return false;
+	for (unsigned i = at; i < at + (1u << order); i++)
+		if (!bit(word, i))
+			return false;
+	return true;
+}
+
+static void test_runs(void **state)
+{
+	struct test_rng rng = test_seed();
+
+	(void)state;
+	for (int round = 0; round < 5000; round++) {
+		uint64_t word = round ? random_word(&rng) : ~UINT64_C(0);
+
+		for (unsigned order = 0; order <= 6; order++) {
+			uint64_t runs = bits_runs(word, order);
+
+			for (unsigned i = 0; i < 64; i++)
+				assert_int_equal(bit(runs, i),
+						 run_at(word, i, order));
+			if (order < 6)
+				assert_true(bits_pair(runs, order) ==
+					    bits_runs(word, order + 1));
+		}
+	}
+}
+
+static void test_order(void **state)
+{
+	(void)state;
+	assert_int_equal(bits_order(1), 0);
+	for (unsigned k = 1; k < 63; k++) {
+		uint64_t n = UINT64_C(1) << k;
+
+		assert_int_equal(bits_order(n), k);
+		assert_int_equal(bits_order(n + 1), k + 1);
+		assert_int_equal(bits_order(n - 1), k == 1 ? 0 : k);
+	}
+}
+
+static void test_align(void **state)
+{
+	(void)state;
+	for (uint64_t align = 1; align <= 64; align *= 2)
+		for (uint64_t value = 0; value < 300; value++) {
+			uint64_t down = value;
+			uint64_t up = value;
+
+			while (down % align)
+				down--;
+			while (up % align)
+				up++;
+			assert_int_equal(align_down(value, align), down);
+			assert_int_equal(align_up(value, align), up);
+		}
+	assert_true(align_down(UINT64_MAX, 4096) == UINT64_MAX - 4095);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_lowest_and_count),
+		cmocka_unit_test(test_range),
+		cmocka_unit_test(test_aligned),
+		cmocka_unit_test(test_runs),
+		cmocka_unit_test(test_order),
+		cmocka_unit_test(test_align),
+	};
+
+	return cmocka_run_group_tests_name("bits", tests, NULL, NULL);
+}

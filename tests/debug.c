@@ -1,0 +1,236 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Messages reach their reporter whole, assertions print values and abort, and
+ * a fault point says yes exactly as often as it was armed for.
+ */
+#include "testing.h"
+
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "debug.h"
+
+struct caught {
+	void *arg;
+	char text[1024];
+};
+
+static void catch_one(void *arg, const char *message)
+{
+	struct caught *caught = arg;
+
+	caught->arg = arg;
+	snprintf(caught->text, sizeof(caught->text), "%s", message);
+}
+
+/* Runs body in a child; returns its wait status and what it wrote to stderr. */
+static int in_child(void (*body)(void), char *text, size_t size)
+{
+	size_t length = 0;
+	ssize_t got;
+	int pipes[2], status;
+	pid_t pid;
+
+	assert_int_equal(pipe(pipes), 0);
+	fflush(NULL);
+	pid = fork();
+	assert_true(pid >= 0);
+	if (pid == 0) {
+		signal(SIGABRT, SIG_DFL);
+		dup2(pipes[1], 2);
+		body();
+		_exit(0);
+	}
+	close(pipes[1]);
+	while ((got = read(pipes[0], text + length, size - 1 - length)) > 0)
+		length += (size_t)got;
+	text[length] = '\0';
+	close(pipes[0]);
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	return status;
+}
+
+static void test_report(void **state)
+{
+	struct caught caught = { 0 };
+	const struct reporter to = { catch_one, &caught };
+
+	(void)state;
+	report(&to, "order %u, pfn %u, %s", 3u, 17u, "live");
+	assert_string_equal(caught.text, "order 3, pfn 17, live");
+	assert_ptr_equal(caught.arg, &caught);
+}
+
+static void test_long_message(void **state)
+{
+	static char longer[2000];
+	struct caught caught = { 0 };
+	const struct reporter to = { catch_one, &caught };
+
+	(void)state;
+	memset(longer, 'x', sizeof(longer) - 1);
+	report(&to, "%s", longer);
+	assert_int_equal(strlen(caught.text), 511);
+	assert_memory_equal(caught.text, longer, 511);
+}
+
+static void report_to_nobody(void)
+{
+	const struct reporter none = { NULL, NULL };
+
+	report(NULL, "to %s", "nobody");
+	report(&none, "to none");
+}
+
+static void test_stderr(void **state)
+{
+	char text[512];
+
+	(void)state;
+	assert_int_equal(in_child(report_to_nobody, text, sizeof(text)), 0);
+	assert_string_equal(text, "quire: to nobody\nquire: to none\n");
+}
+
+static void fail_assertion(void)
+{
+	assert_failed("file.c", 12, "a == b", "a %d, b %d", 4, 5);
+}
+
+static void test_assert_failed(void **state)
+{
+	char text[512];
+	int status = in_child(fail_assertion, text, sizeof(text));
+
+	(void)state;
+	assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT);
+	assert_string_equal(
+		text, "quire: file.c:12: a == b does not hold: a 4, b 5\n");
+}
+
+static bool asked;
+
+static bool ask(bool answer)
+{
+	asked = true;
+	return answer;
+}
+
+static void assert_wrongly(void)
+{
+	assert_debug(ask(false), "asked for %d", 42);
+}
+
+static void test_assert_debug(void **state)
+{
+	char text[512];
+	int status = in_child(assert_wrongly, text, sizeof(text));
+
+	(void)state;
+	assert_debug(ask(true), "never printed");
+	assert_int_equal(asked, config_debug);
+	if (!config_debug) {
+		assert_int_equal(status, 0);
+		return;
+	}
+	assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT);
+	assert_non_null(strstr(text, "ask(false) does not hold: asked for 42"));
+}
+
+static void test_fault_order(void **state)
+{
+	(void)state;
+	for (int skip = 0; skip < 5; skip++)
+		for (int times = 0; times < 5; times++) {
+			fault_arm(FAULT_ZONE, skip, times);
+			for (int i = 0; i < 12; i++) {
+				assert_int_equal(fault_hit(FAULT_ZONE),
+						 i >= skip && i < skip + times);
+				assert_false(fault_hit(FAULT_MAP));
+			}
+			fault_disarm_all();
+		}
+}
+
+static void test_fault_disarm(void **state)
+{
+	(void)state;
+	for (int point = 0; point < NR_FAULT_POINTS; point++) {
+		fault_arm((enum fault_point)point, 0, 1000);
+		assert_true(fault_hit((enum fault_point)point));
+	}
+	fault_disarm_all();
+	for (int point = 0; point < NR_FAULT_POINTS; point++)
+		assert_false(fault_hit((enum fault_point)point));
+	/* Arming one again must not wake the others. */
+	fault_arm(FAULT_MLOCK, 0, 1);
+	assert_false(fault_hit(FAULT_MAP));
+	assert_true(fault_hit(FAULT_MLOCK));
+	fault_disarm_all();
+}
+
+enum { ASKERS = 4, ROUNDS = 2000, QUESTIONS = 4, SKIPPED = 5, ANSWERS = 3 };
+
+struct asker {
+	pthread_t thread;
+	pthread_barrier_t *barrier;
+	unsigned yes;
+};
+
+static void *ask_often(void *arg)
+{
+	struct asker *asker = arg;
+
+	for (int round = 0; round < ROUNDS; round++) {
+		pthread_barrier_wait(asker->barrier);
+		for (int i = 0; i < QUESTIONS; i++)
+			asker->yes += fault_hit(FAULT_ZONE);
+		pthread_barrier_wait(asker->barrier);
+	}
+	return NULL;
+}
+
+/* Threads that ask at once share the answers. */
+static void test_fault_threads(void **state)
+{
+	struct asker askers[ASKERS] = { 0 };
+	pthread_barrier_t barrier;
+	unsigned total = 0;
+
+	(void)state;
+	pthread_barrier_init(&barrier, NULL, ASKERS + 1);
+	for (int i = 0; i < ASKERS; i++) {
+		askers[i].barrier = &barrier;
+		assert_int_equal(pthread_create(&askers[i].thread, NULL,
+						ask_often, &askers[i]),
+				 0);
+	}
+	for (int round = 0; round < ROUNDS; round++) {
+		fault_arm(FAULT_ZONE, SKIPPED, ANSWERS);
+		pthread_barrier_wait(&barrier);
+		pthread_barrier_wait(&barrier);
+	}
+	for (int i = 0; i < ASKERS; i++) {
+		pthread_join(askers[i].thread, NULL);
+		total += askers[i].yes;
+	}
+	pthread_barrier_destroy(&barrier);
+	fault_disarm_all();
+	assert_int_equal(total, ROUNDS * ANSWERS);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_report),
+		cmocka_unit_test(test_long_message),
+		cmocka_unit_test(test_stderr),
+		cmocka_unit_test(test_assert_failed),
+		cmocka_unit_test(test_assert_debug),
+		cmocka_unit_test(test_fault_order),
+		cmocka_unit_test(test_fault_disarm),
+		cmocka_unit_test(test_fault_threads),
+	};
+
+	return cmocka_run_group_tests_name("debug", tests, NULL, NULL);
+}

@@ -1,0 +1,338 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The parking lock: one holder at a time, waiters sleep and are woken, and
+ * debug builds catch a wrong order and a foreign release.
+ */
+#include "testing.h"
+
+#include <sched.h>
+#include <signal.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "lock.h"
+
+/* More than the CPUs of most machines that run this. */
+enum { THREADS = 12, MAX_TURNS = 20000 };
+
+struct shared {
+	struct lock lock;
+	unsigned turns;
+	uint64_t sum; /* not atomic: the lock's to guard */
+	unsigned inside;
+	_Atomic unsigned intruders;
+};
+
+static void *take_turns(void *arg)
+{
+	struct shared *s = arg;
+
+	for (unsigned i = 0; i < s->turns; i++) {
+		lock_acquire(&s->lock);
+		if (s->inside++)
+			atomic_fetch_add(&s->intruders, 1);
+		s->sum++;
+		/* A holder that is off its CPU: the others must park. */
+		if (i % 64 == 0)
+			sched_yield();
+		s->inside--;
+		lock_release(&s->lock);
+	}
+	return NULL;
+}
+
+static void *try_turns(void *arg)
+{
+	struct shared *s = arg;
+
+	for (unsigned i = 0; i < s->turns;) {
+		if (!lock_try(&s->lock)) {
+			sched_yield();
+			continue;
+		}
+		if (s->inside++)
+			atomic_fetch_add(&s->intruders, 1);
+		s->sum++;
+		s->inside--;
+		lock_release(&s->lock);
+		i++;
+	}
+	return NULL;
+}
+
+static void test_mutual_exclusion(void **state)
+{
+	struct shared s = { .turns = TEST_SANITIZED ? 1000 : MAX_TURNS };
+	pthread_t threads[THREADS];
+
+	(void)state;
+	lock_init(&s.lock, LOCK_RANK_ZONE);
+	for (int i = 0; i < THREADS; i++)
+		assert_int_equal(pthread_create(&threads[i], NULL,
+						i % 4 ? take_turns : try_turns,
+						&s),
+				 0);
+	for (int i = 0; i < THREADS; i++)
+		pthread_join(threads[i], NULL);
+	assert_int_equal(s.sum, (uint64_t)THREADS * s.turns);
+	assert_int_equal(atomic_load(&s.intruders), 0);
+	assert_int_equal(atomic_load(&s.lock.word), 0);
+}
+
+static void test_try(void **state)
+{
+	struct lock lock = LOCK_INIT(LOCK_RANK_ZONE);
+
+	(void)state;
+	assert_true(lock_try(&lock));
+	assert_true(lock_held(&lock));
+	assert_false(lock_try(&lock));
+	lock_release(&lock);
+	if (config_debug)
+		assert_false(lock_held(&lock));
+	assert_true(lock_try(&lock));
+	lock_release(&lock);
+}
+
+/* Zero-filled memory is a free pcp lock. */
+static void test_zero_filled(void **state)
+{
+	struct lock lock, made;
+
+	(void)state;
+	memset(&lock, 0, sizeof(lock));
+	memset(&made, 0xff, sizeof(made));
+	lock_init(&made, LOCK_RANK_PCP);
+	assert_memory_equal(&lock, &made, sizeof(lock));
+	lock_acquire(&lock);
+	lock_release(&lock);
+}
+
+static uint64_t nanoseconds(clockid_t clock)
+{
+	struct timespec now;
+
+	clock_gettime(clock, &now);
+	return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
+}
+
+struct waiter {
+	struct lock *lock;
+	uint64_t cpu, wall; /* spent in lock_acquire() */
+};
+
+static void *wait_for_lock(void *arg)
+{
+	struct waiter *w = arg;
+	uint64_t cpu = nanoseconds(CLOCK_THREAD_CPUTIME_ID);
+	uint64_t wall = nanoseconds(CLOCK_MONOTONIC);
+
+	lock_acquire(w->lock);
+	w->cpu = nanoseconds(CLOCK_THREAD_CPUTIME_ID) - cpu;
+	w->wall = nanoseconds(CLOCK_MONOTONIC) - wall;
+	lock_release(w->lock);
+	return NULL;
+}
+
+/* A waiter sleeps: it says so in the word, and burns no CPU meanwhile. */
+static void test_parking(void **state)
+{
+	const struct timespec hold = { .tv_nsec = 200000000 };
+	struct lock lock = LOCK_INIT(LOCK_RANK_ZONE);
+	struct waiter w[3] = { { &lock, 0, 0 },
+			       { &lock, 0, 0 },
+			       { &lock, 0, 0 } };
+	pthread_t threads[3];
+
+	(void)state;
+	lock_acquire(&lock);
+	for (int i = 0; i < 3; i++)
+		assert_int_equal(
+			pthread_create(&threads[i], NULL, wait_for_lock, &w[i]),
+			0);
+	while (atomic_load(&lock.word) != 2)
+		sched_yield();
+	nanosleep(&hold, NULL);
+	assert_int_equal(atomic_load(&lock.word), 2);
+	lock_release(&lock);
+	for (int i = 0; i < 3; i++) {
+		pthread_join(threads[i], NULL);
+		assert_true(w[i].cpu < w[i].wall / 2);
+		assert_true(w[i].cpu < 100000000);
+	}
+	assert_int_equal(atomic_load(&lock.word), 0);
+}
+
+/* --- debug builds --- */
+
+static int in_child(void (*body)(void), char *text, size_t size)
+{
+	size_t length = 0;
+	ssize_t got;
+	int pipes[2], status;
+	pid_t pid;
+
+	assert_int_equal(pipe(pipes), 0);
+	fflush(NULL);
+	pid = fork();
+	assert_true(pid >= 0);
+	if (pid == 0) {
+		signal(SIGABRT, SIG_DFL);
+		dup2(pipes[1], 2);
+		body();
+		_exit(0);
+	}
+	close(pipes[1]);
+	while ((got = read(pipes[0], text + length, size - 1 - length)) > 0)
+		length += (size_t)got;
+	text[length] = '\0';
+	close(pipes[0]);
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	return status;
+}
+
+static struct lock pair[2];
+
+static void expect_abort(void (*body)(void), const char *format, ...)
+{
+	char text[1024], expected[256];
+	int status;
+	va_list args;
+
+	if (!config_debug)
+		skip();
+	va_start(args, format);
+	vsnprintf(expected, sizeof(expected), format, args);
+	va_end(args);
+	status = in_child(body, text, sizeof(text));
+	if (!WIFSIGNALED(status) || WTERMSIG(status) != SIGABRT ||
+	    !strstr(text, expected))
+		fail_msg("status 0x%x, wanted SIGABRT and \"%s\", got \"%s\"",
+			 (unsigned)status, expected, text);
+}
+
+static void take_zone_then_pcp(void)
+{
+	lock_init(&pair[0], LOCK_RANK_ZONE);
+	lock_init(&pair[1], LOCK_RANK_PCP);
+	lock_acquire(&pair[0]);
+	lock_acquire(&pair[1]);
+}
+
+static void test_rank(void **state)
+{
+	(void)state;
+	expect_abort(take_zone_then_pcp,
+		     "lock %p of rank 0 taken over %p of rank 1",
+		     (void *)&pair[1], (void *)&pair[0]);
+}
+
+static void try_zone_then_drain(void)
+{
+	lock_init(&pair[0], LOCK_RANK_ZONE);
+	lock_init(&pair[1], LOCK_RANK_DRAIN);
+	(void)lock_try(&pair[0]);
+	(void)lock_try(&pair[1]);
+}
+
+static void test_rank_try(void **state)
+{
+	(void)state;
+	expect_abort(try_zone_then_drain,
+		     "lock %p of rank -1 taken over %p of rank 1",
+		     (void *)&pair[1], (void *)&pair[0]);
+}
+
+static void take_descending(void)
+{
+	lock_init(&pair[0], LOCK_RANK_PCP);
+	lock_init(&pair[1], LOCK_RANK_PCP);
+	lock_acquire(&pair[1]);
+	lock_acquire(&pair[0]);
+}
+
+static void test_address_order(void **state)
+{
+	(void)state;
+	expect_abort(take_descending,
+		     "lock %p of rank 0 taken over %p of rank 0",
+		     (void *)&pair[0], (void *)&pair[1]);
+}
+
+static void *take_first(void *arg)
+{
+	lock_acquire(&pair[0]);
+	return arg;
+}
+
+static void release_foreign(void)
+{
+	pthread_t thread;
+
+	lock_init(&pair[0], LOCK_RANK_PCP);
+	pthread_create(&thread, NULL, take_first, NULL);
+	pthread_join(thread, NULL);
+	lock_release(&pair[0]);
+}
+
+static void test_foreign_release(void **state)
+{
+	(void)state;
+	expect_abort(release_foreign, "lock %p released by", (void *)&pair[0]);
+}
+
+static void release_twice(void)
+{
+	lock_init(&pair[0], LOCK_RANK_PCP);
+	lock_acquire(&pair[0]);
+	lock_release(&pair[0]);
+	lock_release(&pair[0]);
+}
+
+static void test_second_release(void **state)
+{
+	(void)state;
+	expect_abort(release_twice, "lock %p released by", (void *)&pair[0]);
+}
+
+/* The order that is right, and releases in any order. */
+static void test_right_order(void **state)
+{
+	struct lock all[4];
+
+	(void)state;
+	lock_init(&all[0], LOCK_RANK_REGISTRY);
+	lock_init(&all[1], LOCK_RANK_PCP);
+	lock_init(&all[2], LOCK_RANK_PCP);
+	lock_init(&all[3], LOCK_RANK_ZONE);
+	for (int round = 0; round < 4; round++) {
+		for (int i = 0; i < 4; i++)
+			lock_acquire(&all[i]);
+		for (int i = 0; i < 4; i++) {
+			assert_true(lock_held(&all[(i + round) % 4]));
+			lock_release(&all[(i + round) % 4]);
+		}
+	}
+	/* Nothing is left behind that the next could be checked against. */
+	lock_acquire(&all[0]);
+	lock_release(&all[0]);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_mutual_exclusion),
+		cmocka_unit_test(test_try),
+		cmocka_unit_test(test_zero_filled),
+		cmocka_unit_test(test_parking),
+		cmocka_unit_test(test_rank),
+		cmocka_unit_test(test_rank_try),
+		cmocka_unit_test(test_address_order),
+		cmocka_unit_test(test_foreign_release),
+		cmocka_unit_test(test_second_release),
+		cmocka_unit_test(test_right_order),
+	};
+
+	return cmocka_run_group_tests_name("lock", tests, NULL, NULL);
+}

@@ -1,0 +1,521 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The front's own rules, which no list and no zone knows: when memory is
+ * cleared, two racing frees, the order of zones, and what a call tries before
+ * it fails. Bound threads stand in for CPUs where a second one is needed.
+ */
+#include "testing.h"
+
+#include <errno.h>
+#include <sys/mman.h>
+
+#include "allocator.h"
+
+static struct test_messages messages = TEST_MESSAGES_INIT;
+
+static struct quire_options base_options(uint64_t size)
+{
+	struct quire_options options = QUIRE_OPTIONS_INIT;
+
+	messages.count = 0;
+	options.size = size;
+	options.cpus = 2;
+	options.way = QUIRE_WAY_BOUND;
+	options.backing[0] = QUIRE_BACKING_BASE;
+	options.decay_ms = 1000000;
+	options.report = test_catch;
+	options.report_arg = &messages;
+	return options;
+}
+
+static struct quire *create(const struct quire_options *options)
+{
+	struct quire *q = quire_create(options);
+
+	if (!q)
+		fail_msg("%s", messages.text[0]);
+	return q;
+}
+
+static void destroy(struct quire *q)
+{
+	if (quire_validate(q) != 0 || quire_destroy(q) != 0)
+		fail_msg("%s", messages.text[0]);
+}
+
+static struct quire_stat stat_of(struct quire *q)
+{
+	struct quire_stat stat;
+
+	assert_int_equal(quire_stat(q, &stat, sizeof(stat)), 0);
+	return stat;
+}
+
+/* --- known to be zero --- */
+
+static bool reads_zero(const void *memory, size_t pages)
+{
+	const char *bytes = memory;
+
+	for (size_t i = 0; i < pages * QUIRE_PAGE_SIZE; i++)
+		if (bytes[i])
+			return false;
+	return true;
+}
+
+static void check_zero(struct quire *q, unsigned order)
+{
+	uint64_t pages = UINT64_C(1) << order;
+	uint64_t zeroed = stat_of(q).zeroed;
+	char *fresh = quire_alloc_addr(q, order, QUIRE_ZERO), *again;
+
+	assert_non_null(fresh);
+	assert_true(reads_zero(fresh, pages));
+	assert_int_equal(stat_of(q).zeroed, zeroed);
+	memset(fresh, 0x5a, pages * QUIRE_PAGE_SIZE);
+	assert_int_equal(quire_free_addr(q, fresh, order), 0);
+	assert_int_equal(quire_drain_all(q), 0);
+	again = quire_alloc_addr(q, order, QUIRE_ZERO);
+	assert_non_null(again);
+	assert_true(reads_zero(again, pages));
+	if (again == fresh)
+		assert_int_equal(stat_of(q).zeroed, zeroed + pages);
+	memset(again, 0x5a, pages * QUIRE_PAGE_SIZE);
+	assert_int_equal(quire_free_addr(q, again, order), 0);
+}
+
+/* Fresh memory is not cleared, used memory is. */
+static void test_zero(void **state)
+{
+	(void)state;
+	for (unsigned order = 0; order < 11; order++) {
+		struct quire_options options = base_options(32u << 20);
+		struct quire *q = create(&options);
+
+		assert_int_equal(quire_cpu_bind(q, 0), 0);
+		check_zero(q, order);
+		destroy(q);
+	}
+}
+
+/* A page that passed through a list without being handed out is still clean;
+ * one that came back to it is not. */
+static void test_zero_in_lists(void **state)
+{
+	struct quire_options options = base_options(64u << 20);
+	struct quire *q = create(&options);
+	char *pages[40];
+
+	(void)state;
+	assert_int_equal(quire_cpu_bind(q, 0), 0);
+	for (int i = 0; i < 20; i++) {
+		pages[i] = quire_alloc_addr(q, 0, QUIRE_ZERO);
+		assert_non_null(pages[i]);
+	}
+	assert_true(stat_of(q).pcp_allocs > 0);
+	assert_int_equal(stat_of(q).zeroed, 0);
+	for (int i = 0; i < 20; i++) {
+		memset(pages[i], 0x77, QUIRE_PAGE_SIZE);
+		assert_int_equal(quire_free_addr(q, pages[i], 0), 0);
+	}
+	for (int i = 0; i < 20; i++) {
+		pages[i] = quire_alloc_addr(q, 0, QUIRE_ZERO);
+		assert_true(reads_zero(pages[i], 1));
+	}
+	assert_int_equal(stat_of(q).zeroed, 20);
+	for (int i = 0; i < 20; i++)
+		quire_free_addr(q, pages[i], 0);
+	destroy(q);
+}
+
+static void test_zero_bulk_and_exact(void **state)
+{
+	struct quire_options options = base_options(64u << 20);
+	struct quire *q = create(&options);
+	struct quire_page *pages[700], *run;
+
+	(void)state;
+	for (int round = 0; round < 3; round++) {
+		assert_int_equal(
+			quire_alloc_pages_bulk(q, 1, QUIRE_ZERO, 700, pages),
+			700);
+		run = quire_alloc_exact(q, 777, QUIRE_ZERO);
+		assert_non_null(run);
+		for (int i = 0; i < 700; i++) {
+			void *at = quire_page_to_virt(q, pages[i]);
+
+			assert_true(reads_zero(at, 2));
+			memset(at, 1 + round, 2 * QUIRE_PAGE_SIZE);
+		}
+		assert_true(reads_zero(quire_page_to_virt(q, run), 777));
+		memset(quire_page_to_virt(q, run), 9, 777 * QUIRE_PAGE_SIZE);
+		if (round == 0)
+			assert_int_equal(stat_of(q).zeroed, 0);
+		else
+			assert_true(stat_of(q).zeroed > 0);
+		assert_int_equal(quire_free_pages_bulk(q, 1, 700, pages), 700);
+		assert_int_equal(quire_free_exact(q, run, 777), 0);
+	}
+	destroy(q);
+}
+
+/* A caller's memory counts as zero only if the caller says so. */
+static void test_zero_of_callers(void **state)
+{
+	const size_t size = 4u << 20;
+	char *region = mmap(NULL, size, PROT_READ | PROT_WRITE,
+			    MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	(void)state;
+	assert_ptr_not_equal(region, MAP_FAILED);
+	for (unsigned zeroed = 0; zeroed < 2; zeroed++) {
+		struct quire_options options = base_options(size);
+		struct quire *q;
+		char *pages[9];
+
+		memset(region, zeroed ? 0 : 0x33, size);
+		options.address = region;
+		options.flags = zeroed ? QUIRE_ZEROED : 0;
+		q = create(&options);
+		for (unsigned order = 3; order < 9; order++) {
+			uint64_t before = stat_of(q).zeroed;
+
+			pages[order] = quire_alloc_addr(q, order, QUIRE_ZERO);
+			assert_non_null(pages[order]);
+			assert_true(
+				reads_zero(pages[order], (size_t)1 << order));
+			assert_int_equal(stat_of(q).zeroed - before,
+					 zeroed ? 0 : 1u << order);
+		}
+		for (unsigned order = 3; order < 9; order++)
+			quire_free_addr(q, pages[order], order);
+		destroy(q);
+	}
+	munmap(region, size);
+}
+
+/* --- racing frees --- */
+
+enum { RACE_ROUNDS = TEST_SANITIZED ? 2000 : 30000 };
+
+struct race {
+	struct quire *q;
+	struct quire_page *_Atomic page;
+	_Atomic unsigned start, done;
+	_Atomic unsigned accepted;
+};
+
+static void *race_free(void *arg)
+{
+	struct race *r = arg;
+
+	for (unsigned round = 1; round <= RACE_ROUNDS; round++) {
+		while (atomic_load(&r->start) != round)
+			;
+		if (quire_free_pages(r->q, atomic_load(&r->page), 0) == 0)
+			atomic_fetch_add(&r->accepted, 1);
+		atomic_fetch_add(&r->done, 1);
+	}
+	return NULL;
+}
+
+/* Of two frees of one page at once, exactly one is accepted. */
+static void test_race(void **state)
+{
+	struct quire_options options = base_options(16u << 20);
+	struct race r = { .q = NULL };
+	pthread_t thread;
+
+	(void)state;
+	options.flags = QUIRE_CHECK_RACE;
+	options.way = QUIRE_WAY_DEFAULT;
+	r.q = create(&options);
+	assert_int_equal(r.q->fast_orders, 0);
+	assert_int_equal(pthread_create(&thread, NULL, race_free, &r), 0);
+	for (unsigned round = 1; round <= RACE_ROUNDS; round++) {
+		atomic_store(&r.page, quire_alloc_pages(r.q, 0, 0));
+		assert_non_null(atomic_load(&r.page));
+		atomic_store(&r.accepted, 0);
+		atomic_store(&r.start, round);
+		if (quire_free_pages(r.q, atomic_load(&r.page), 0) == 0)
+			atomic_fetch_add(&r.accepted, 1);
+		while (atomic_load(&r.done) != round)
+			;
+		assert_int_equal(atomic_load(&r.accepted), 1);
+	}
+	pthread_join(thread, NULL);
+	assert_int_equal(stat_of(r.q).refused, RACE_ROUNDS);
+	assert_true(test_caught(&messages, "not a live block's head"));
+	destroy(r.q);
+}
+
+/* --- zones --- */
+
+enum { ZONE_BLOCKS = 8 };
+
+static struct quire *create_zones(void)
+{
+	struct quire_options options = base_options(
+		3 * ZONE_BLOCKS * (uint64_t)BLOCK_UNITS * QUIRE_PAGE_SIZE);
+
+	options.nr_zones = 3;
+	for (int i = 0; i < 2; i++)
+		options.zone_size[i] =
+			ZONE_BLOCKS * (uint64_t)BLOCK_UNITS * QUIRE_PAGE_SIZE;
+	return create(&options);
+}
+
+static unsigned zone_of(struct quire *q, const struct quire_page *page)
+{
+	unsigned z = (unsigned)(quire_page_to_pfn(q, page) /
+				(ZONE_BLOCKS * BLOCK_UNITS));
+
+	assert_int_equal(page_zone(page_word(page)), z);
+	return z;
+}
+
+/* The highest zone allowed first, then those below it, never one above. */
+static void check_zone_order(unsigned order, unsigned flags, unsigned top)
+{
+	const unsigned each = ZONE_BLOCKS * BLOCK_UNITS >> order;
+	struct quire *q = create_zones();
+	struct quire_page *pages[3 * ZONE_BLOCKS * BLOCK_UNITS];
+	unsigned n = 0;
+
+	for (unsigned z = top + 1; z-- > 0;)
+		for (unsigned i = 0; i < each; i++) {
+			pages[n] = quire_alloc_pages(q, order, flags);
+			assert_non_null(pages[n]);
+			assert_int_equal(zone_of(q, pages[n++]), z);
+		}
+	errno = 0;
+	assert_null(quire_alloc_pages(q, order, flags));
+	assert_int_equal(errno, ENOMEM);
+	assert_int_equal(stat_of(q).failures, 1);
+	assert_int_equal(stat_of(q).pages_free,
+			 (2 - top) * ZONE_BLOCKS * BLOCK_UNITS);
+	while (n)
+		assert_int_equal(quire_free_pages(q, pages[--n], order), 0);
+	destroy(q);
+}
+
+static void test_zone_order(void **state)
+{
+	static const unsigned orders[] = { 0, 3, 9, 10 };
+
+	(void)state;
+	for (size_t i = 0; i < TEST_LENGTH(orders); i++) {
+		check_zone_order(orders[i], 0, 2);
+		for (unsigned top = 0; top < 3; top++)
+			check_zone_order(orders[i], QUIRE_ZONE(top), top);
+	}
+}
+
+static void test_zone_order_bulk_and_exact(void **state)
+{
+	enum { ALL = 3 * ZONE_BLOCKS * BLOCK_UNITS };
+	struct quire *q = create_zones();
+	static struct quire_page *pages[ALL];
+	struct quire_page *run;
+
+	(void)state;
+	for (unsigned z = 3; z-- > 0;) {
+		run = quire_alloc_exact(q, 4000, QUIRE_ZONE(z));
+		assert_non_null(run);
+		assert_int_equal(zone_of(q, run), z);
+		assert_int_equal(zone_of(q, run + 3999), z);
+		assert_int_equal(quire_free_exact(q, run, 4000), 0);
+	}
+	assert_int_equal(
+		quire_alloc_pages_bulk(q, 0, QUIRE_ZONE(1), ALL, pages),
+		ALL * 2 / 3);
+	assert_int_equal(errno, ENOMEM);
+	for (unsigned i = 0; i < ALL * 2 / 3; i++)
+		assert_int_equal(zone_of(q, pages[i]), i < ALL / 3 ? 1 : 0);
+	/* A run over the border of two zones is freed in both. */
+	assert_int_equal(
+		quire_free_exact(q, quire_pfn_to_page(q, ALL / 3 - 100), 200),
+		0);
+	assert_int_equal(zone_free_pages(q->zone[0]), 100);
+	assert_int_equal(zone_free_pages(q->zone[1]), 100);
+	assert_int_equal(
+		quire_free_exact(q, quire_pfn_to_page(q, 0), ALL / 3 - 100), 0);
+	assert_int_equal(quire_free_exact(q,
+					  quire_pfn_to_page(q, ALL / 3 + 100),
+					  ALL / 3 - 100),
+			 0);
+	destroy(q);
+}
+
+static void test_zone_flags(void **state)
+{
+	struct quire *q = create_zones();
+
+	(void)state;
+	errno = 0;
+	assert_null(quire_alloc_pages(q, 0, QUIRE_ZONE(3)));
+	assert_int_equal(errno, EINVAL);
+	assert_true(test_caught(&messages, "zone 3 of 3"));
+	assert_null(quire_alloc_pages(q, 0, 1u << 2));
+	assert_int_equal(errno, EINVAL);
+	assert_null(quire_alloc_pages(q, 0, 1u << 8));
+	assert_null(quire_alloc_pages(q, 19, 0));
+	assert_int_equal(stat_of(q).failures, 0);
+	destroy(q);
+}
+
+/* --- before a call fails --- */
+
+struct other_cpu {
+	struct quire *q;
+	unsigned park; /* pages its lists keep */
+};
+
+static void *park_pages(void *arg)
+{
+	struct other_cpu *other = arg;
+	struct quire_page *pages[32];
+
+	if (quire_cpu_bind(other->q, 1) ||
+	    quire_alloc_pages_bulk(other->q, 0, 0, other->park, pages) !=
+		    other->park ||
+	    quire_free_pages_bulk(other->q, 0, other->park, pages) !=
+		    other->park)
+		abort();
+	return NULL;
+}
+
+/* Pages on another CPU's lists: found before a failure, unless told not to. */
+static void test_noretry(void **state)
+{
+	struct quire_options options = base_options(16u << 20);
+	struct quire *q = create(&options);
+	struct other_cpu other = { q, 32 };
+	struct quire_page *pages[4096];
+	pthread_t thread;
+	unsigned n = 0;
+
+	(void)state;
+	assert_int_equal(pthread_create(&thread, NULL, park_pages, &other), 0);
+	pthread_join(thread, NULL);
+	assert_int_equal(stat_of(q).pages_parked, 32);
+	assert_int_equal(quire_cpu_bind(q, 0), 0);
+	while (stat_of(q).pages_free + stat_of(q).pages_parked > 32)
+		assert_non_null(pages[n++] = quire_alloc_pages(q, 0, 0));
+	errno = 0;
+	assert_null(quire_alloc_pages(q, 0, QUIRE_NORETRY));
+	assert_int_equal(errno, ENOMEM);
+	assert_int_equal(
+		quire_alloc_pages_bulk(q, 0, QUIRE_NORETRY, 5, pages + n), 0);
+	assert_null(quire_alloc_exact(q, 1, QUIRE_NORETRY));
+	assert_int_equal(stat_of(q).failures, 3);
+	assert_int_equal(stat_of(q).pages_parked, 32);
+	assert_non_null(pages[n++] = quire_alloc_pages(q, 0, 0));
+	assert_int_equal(stat_of(q).pages_parked, 0);
+	while (n < 4096)
+		assert_non_null(pages[n++] = quire_alloc_pages(q, 0, 0));
+	assert_null(quire_alloc_pages(q, 0, 0));
+	assert_int_equal(stat_of(q).failures, 4);
+	assert_int_equal(quire_free_pages_bulk(q, 0, n, pages), n);
+	destroy(q);
+}
+
+/* Small blocks parked elsewhere merge into the large one that is asked for. */
+static void test_retry_merges(void **state)
+{
+	struct quire_options options = base_options(16u << 20);
+	struct quire *q = create(&options);
+	struct other_cpu other = { q, 32 };
+	struct quire_page *page;
+	pthread_t thread;
+
+	(void)state;
+	assert_int_equal(pthread_create(&thread, NULL, park_pages, &other), 0);
+	pthread_join(thread, NULL);
+	assert_null(quire_alloc_pages(q, 12, QUIRE_NORETRY));
+	page = quire_alloc_pages(q, 12, 0);
+	assert_non_null(page);
+	assert_int_equal(quire_free_pages(q, page, 12), 0);
+	page = quire_alloc_exact(q, 4096, 0);
+	assert_non_null(page);
+	assert_int_equal(quire_free_exact(q, page, 4096), 0);
+	destroy(q);
+}
+
+/* --- what a new owner finds --- */
+
+static void test_fresh_word(void **state)
+{
+	struct quire_options options = base_options(16u << 20);
+
+	(void)state;
+	for (int way = QUIRE_WAY_DEFAULT; way <= QUIRE_WAY_BOUND; way++) {
+		struct quire *q;
+		struct quire_page *page, *again;
+
+		options.way = (enum quire_way)way;
+		q = quire_create(&options);
+		if (!q) /* rseq is not to be had */
+			continue;
+		page = quire_alloc_pages(q, 0, 0);
+		assert_int_equal(quire_page_set_flags(page, 0xffff), 0);
+		assert_int_equal(quire_page_get(q, page), 0);
+		assert_int_equal(quire_free_pages(q, page, 0), 0);
+		assert_int_equal(quire_page_count(q, page), 1);
+		assert_int_equal(quire_page_flags(page), 0xffff);
+		assert_int_equal(quire_page_put(q, page), 1);
+		assert_int_equal(page_word(page) & PAGE_FLAGS_MASK, 0);
+		while ((again = quire_alloc_pages(q, 0, 0)) != page)
+			assert_non_null(again);
+		assert_int_equal(quire_page_flags(again), 0);
+		assert_int_equal(quire_page_count(q, again), 1);
+		for (uint64_t pfn = 0; pfn < 4096; pfn++)
+			if (quire_page_order(q, quire_pfn_to_page(q, pfn)) == 0)
+				quire_free_pages(q, quire_pfn_to_page(q, pfn),
+						 0);
+		destroy(q);
+	}
+}
+
+static void test_last_holder_frees(void **state)
+{
+	struct quire_options options = base_options(16u << 20);
+	struct quire *q = create(&options);
+	struct quire_page *page = quire_alloc_pages(q, 3, 0);
+
+	(void)state;
+	assert_int_equal(quire_free_pages(q, page, 2), -1);
+	assert_int_equal(errno, EINVAL);
+	assert_true(test_caught(&messages, "free_pages: pfn "));
+	assert_true(test_caught(&messages, "the block has order 3"));
+	assert_int_equal(quire_page_put(q, page + 1), -1);
+	assert_true(test_caught(&messages, "page_put: pfn "));
+	assert_int_equal(quire_page_get(q, page), 0);
+	assert_int_equal(quire_free_pages(q, page, 3), 0);
+	assert_int_equal(quire_page_order(q, page), 3);
+	assert_int_equal(quire_page_put(q, page), 1);
+	assert_int_equal(quire_page_order(q, page), -1);
+	assert_int_equal(quire_free_pages(q, page, 3), -1);
+	assert_int_equal(stat_of(q).refused, 3);
+	destroy(q);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_zero),
+		cmocka_unit_test(test_zero_in_lists),
+		cmocka_unit_test(test_zero_bulk_and_exact),
+		cmocka_unit_test(test_zero_of_callers),
+		cmocka_unit_test(test_race),
+		cmocka_unit_test(test_zone_order),
+		cmocka_unit_test(test_zone_order_bulk_and_exact),
+		cmocka_unit_test(test_zone_flags),
+		cmocka_unit_test(test_noretry),
+		cmocka_unit_test(test_retry_merges),
+		cmocka_unit_test(test_fresh_word),
+		cmocka_unit_test(test_last_holder_frees),
+	};
+
+	return cmocka_run_group_tests_name("page_alloc", tests, NULL, NULL);
+}

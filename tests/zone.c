@@ -1,0 +1,1022 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The zone against a reference of one byte per page: which pages it hands out,
+ * which block serves, what it knows of untouched memory, and when it may fail.
+ * The regions are tables only; no page of them exists.
+ */
+#include "testing.h"
+
+#include <sys/mman.h>
+
+#include "zone.h"
+
+enum { MAX_ZONES = 3, NOBODY = -1 };
+
+struct fixture {
+	struct memmap map;
+	struct zone zone[MAX_ZONES];
+	unsigned nr_zones;
+	struct test_messages messages;
+	struct reporter reporter;
+	char *tables;
+	size_t tables_bytes, taken_bytes;
+	uint8_t *used; /* the reference, from region.first on */
+	uint8_t *ever; /* pages that were handed out */
+};
+
+static void *carve(struct fixture *f, size_t bytes)
+{
+	void *at = f->tables + f->taken_bytes;
+
+	f->taken_bytes += (bytes + 127) & ~(size_t)127;
+	assert_true(f->taken_bytes <= f->tables_bytes);
+	return at;
+}
+
+static void start(struct fixture *f, const pfn_t *cut, unsigned nr_zones,
+		  uint32_t owners)
+{
+	struct region region = { .first = cut[0],
+				 .end = cut[nr_zones],
+				 .known_zero = true };
+
+	memset(f, 0, sizeof(*f));
+	pthread_mutex_init(&f->messages.lock, NULL);
+	f->reporter = (struct reporter){ test_catch, &f->messages };
+	f->nr_zones = nr_zones;
+	f->tables_bytes = memmap_pageblocks_bytes(&region) +
+			  2 * (size_t)(region.end - region.first) + 8192 +
+			  2 * zone_gigablocks_bytes(region.first, region.end) +
+			  nr_zones * (zone_owned_bytes(owners) + 2048);
+	f->tables = mmap(NULL, f->tables_bytes, PROT_READ | PROT_WRITE,
+			 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	assert_ptr_not_equal(f->tables, MAP_FAILED);
+	/* A zone does not look at page words: there are none. */
+	memmap_init(&f->map, &region, NULL,
+		    carve(f, memmap_pageblocks_bytes(&region)));
+	f->used = carve(f, region.end - region.first);
+	f->ever = carve(f, region.end - region.first);
+	for (unsigned z = 0; z < nr_zones; z++)
+		zone_init(&f->zone[z], z, cut[z], cut[z + 1], &f->map,
+			  carve(f, zone_gigablocks_bytes(cut[z], cut[z + 1])),
+			  carve(f, zone_owned_bytes(owners)), owners,
+			  &f->reporter);
+}
+
+static void start_one(struct fixture *f, pfn_t first, pfn_t end,
+		      uint32_t owners)
+{
+	const pfn_t cut[] = { first, end };
+
+	start(f, cut, 1, owners);
+}
+
+static void stop(struct fixture *f)
+{
+	assert_int_equal(munmap(f->tables, f->tables_bytes), 0);
+}
+
+/* --- the reference --- */
+
+static uint8_t *used_at(struct fixture *f, pfn_t pfn)
+{
+	return f->used + (pfn - f->map.region.first);
+}
+
+static void mark_taken(struct fixture *f, const struct zone *zone, pfn_t pfn,
+		       uint64_t pages, bool zero)
+{
+	uint8_t *used = used_at(f, pfn);
+	uint8_t *ever = f->ever + (pfn - f->map.region.first);
+
+	assert_true(pfn >= zone->first && pfn + pages <= zone->end);
+	assert_null(memchr(used, 1, pages));
+	if (zero)
+		assert_null(memchr(ever, 1, pages));
+	memset(used, 1, pages);
+	memset(ever, 1, pages);
+}
+
+static void mark_free(struct fixture *f, pfn_t pfn, uint64_t pages)
+{
+	assert_null(memchr(used_at(f, pfn), 0, pages));
+	memset(used_at(f, pfn), 0, pages);
+}
+
+/* Free pages of the zone in [pfn, pfn + 2^k); counts the maximal runs below. */
+static uint64_t ref_count(struct fixture *f, const struct zone *zone,
+			  uint64_t pfn, unsigned k, uint64_t *runs)
+{
+	uint64_t half = UINT64_C(1) << k >> 1, low, high;
+
+	if (pfn >= zone->end || pfn + (UINT64_C(1) << k) <= zone->first)
+		return 0;
+	if (k == 0)
+		return !*used_at(f, (pfn_t)pfn);
+	low = ref_count(f, zone, pfn, k - 1, runs);
+	high = ref_count(f, zone, pfn + half, k - 1, runs);
+	if (low + high < 2 * half)
+		runs[k - 1] += (unsigned)(low == half) + (high == half);
+	return low + high;
+}
+
+/* Returns the free pages. */
+static uint64_t ref_runs(struct fixture *f, const struct zone *zone,
+			 uint64_t runs[QUIRE_NR_ORDERS])
+{
+	uint64_t free = 0;
+
+	memset(runs, 0, QUIRE_NR_ORDERS * sizeof(*runs));
+	for (uint64_t giga = zone->first >> GIGABLOCK_ORDER;
+	     giga <= (zone->end - 1) >> GIGABLOCK_ORDER; giga++) {
+		uint64_t here = ref_count(f, zone, giga << GIGABLOCK_ORDER,
+					  GIGABLOCK_ORDER, runs);
+
+		runs[QUIRE_MAX_ORDER] += here == GIGABLOCK_PAGES;
+		free += here;
+	}
+	return free;
+}
+
+static bool ref_has_run(struct fixture *f, const struct zone *zone,
+			unsigned order)
+{
+	uint64_t runs[QUIRE_NR_ORDERS], sum = 0;
+
+	ref_runs(f, zone, runs);
+	for (unsigned k = order; k < QUIRE_NR_ORDERS; k++)
+		sum += runs[k];
+	return sum > 0;
+}
+
+static void check_same(struct fixture *f)
+{
+	for (unsigned z = 0; z < f->nr_zones; z++) {
+		uint64_t runs[QUIRE_NR_ORDERS] = { 0 };
+		uint64_t expected[QUIRE_NR_ORDERS];
+		uint64_t free = ref_runs(f, &f->zone[z], expected);
+
+		zone_runs(&f->zone[z], runs);
+		assert_memory_equal(runs, expected, sizeof(runs));
+		assert_int_equal(zone_free_pages(&f->zone[z]), free);
+		if (zone_validate(&f->zone[z]))
+			fail_msg("%s", f->messages.text[0]);
+		for (pfn_t pfn = f->zone[z].first; pfn < f->zone[z].end;
+		     pfn += 61)
+			assert_int_equal(zone_page_is_free(&f->zone[z], pfn),
+					 !*used_at(f, pfn));
+	}
+	assert_int_equal(f->messages.count, 0);
+}
+
+/* --- calls that keep the reference --- */
+
+static unsigned take_some(struct fixture *f, struct zone *zone, unsigned order,
+			  int cpu, unsigned n, pfn_t *pfns)
+{
+	uint64_t zero;
+	unsigned got = zone_alloc(zone, order, MOBILITY_UNMOVABLE,
+				  (uint32_t)cpu, n, pfns, &zero);
+
+	assert_true(got <= n);
+	for (unsigned i = 0; i < got; i++) {
+		assert_int_equal(pfns[i] % (UINT64_C(1) << order), 0);
+		mark_taken(f, zone, pfns[i], UINT64_C(1) << order,
+			   zero >> i & 1);
+	}
+	if (got < 64)
+		assert_int_equal(zero >> got, 0);
+	return got;
+}
+
+static pfn_t take(struct fixture *f, unsigned order, int cpu)
+{
+	pfn_t pfn = PFN_NONE;
+
+	assert_int_equal(take_some(f, &f->zone[0], order, cpu, 1, &pfn), 1);
+	return pfn;
+}
+
+static void give(struct fixture *f, struct zone *zone, unsigned order,
+		 pfn_t pfn)
+{
+	mark_free(f, pfn, UINT64_C(1) << order);
+	zone_free(zone, order, 1, &pfn);
+}
+
+static void give_pages(struct fixture *f, pfn_t pfn, unsigned n)
+{
+	for (unsigned i = 0; i < n; i++)
+		give(f, &f->zone[0], 0, pfn + i);
+}
+
+static struct block *block_of(struct fixture *f, pfn_t pfn)
+{
+	return memmap_pageblock(&f->map, pfn >> BLOCK_ORDER);
+}
+
+/* --- ends and edges --- */
+
+/* Every page of a region with odd ends is handed out once, none beside it. */
+static void test_odd_ends(void **state)
+{
+	static const pfn_t ends[][2] = {
+		{ 0, 1 },      { 511, 513 },	   { 300, 400 },
+		{ 100, 512 },  { 512, 1024 },	   { 1, 511 },
+		{ 100, 1061 }, { 262141, 262149 }, { 261000, 264001 },
+		{ 512, 1025 }, { 5, 1536 },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < TEST_LENGTH(ends); i++) {
+		struct fixture f;
+		pfn_t pfn, n = ends[i][1] - ends[i][0];
+
+		start_one(&f, ends[i][0], ends[i][1], 2);
+		assert_int_equal(zone_free_pages(&f.zone[0]), n);
+		check_same(&f);
+		for (pfn_t k = 0; k < n; k++)
+			take(&f, 0, (int)(k % 3) - 1);
+		assert_int_equal(take_some(&f, &f.zone[0], 0, 0, 1, &pfn), 0);
+		check_same(&f);
+		for (pfn = ends[i][0]; pfn < ends[i][1]; pfn++)
+			give(&f, &f.zone[0], 0, pfn);
+		assert_int_equal(zone_free_pages(&f.zone[0]), n);
+		check_same(&f);
+		stop(&f);
+	}
+}
+
+/* As many blocks of each order as the reference counts, largest first. */
+static void test_every_order(void **state)
+{
+	struct fixture f;
+	uint64_t runs[QUIRE_NR_ORDERS];
+
+	(void)state;
+	start_one(&f, 1000, 3 * (pfn_t)GIGABLOCK_PAGES + 777, 0);
+	ref_runs(&f, &f.zone[0], runs);
+	assert_int_equal(runs[QUIRE_MAX_ORDER], 2);
+	for (unsigned order = QUIRE_NR_ORDERS; order-- > 0;) {
+		uint64_t n = 0;
+		pfn_t pfn;
+
+		while (take_some(&f, &f.zone[0], order, NOBODY, 1, &pfn))
+			n++;
+		assert_int_equal(n, runs[order]);
+	}
+	assert_int_equal(zone_free_pages(&f.zone[0]), 0);
+	check_same(&f);
+	stop(&f);
+}
+
+/* Zones that meet inside one gigablock hand out their own pages alone. */
+static void test_shared_gigablock(void **state)
+{
+	static const pfn_t cut[] = { 700, 512 * 100, 512 * 300, 512 * 513 };
+	struct fixture f;
+	uint64_t free[MAX_ZONES];
+
+	(void)state;
+	start(&f, cut, 3, 0);
+	for (unsigned z = 0; z < 3; z++)
+		free[z] = zone_free_pages(&f.zone[z]);
+	assert_int_equal(free[0] + free[1] + free[2], cut[3] - cut[0]);
+	for (unsigned z = 0; z < 3; z++) {
+		pfn_t pfns[64];
+		uint64_t blocks = 0;
+		unsigned got;
+
+		do {
+			got = take_some(&f, &f.zone[z], 9, NOBODY, 64, pfns);
+			blocks += got;
+		} while (got == 64);
+		assert_int_equal(blocks,
+				 (cut[z + 1] - (cut[z] + 511) / 512 * 512) /
+					 512);
+		for (unsigned other = z + 1; other < 3; other++)
+			assert_int_equal(zone_free_pages(&f.zone[other]),
+					 free[other]);
+		check_same(&f);
+	}
+	stop(&f);
+}
+
+/* pfns up to the last: 15 TiB in blocks of order 18. */
+static void test_largest_region(void **state)
+{
+	const pfn_t end = (pfn_t)(15 * 1024 * GIGABLOCK_PAGES);
+	struct fixture f;
+	uint64_t zero;
+	pfn_t pfns[64];
+	unsigned n = 0;
+
+	(void)state;
+	if (TEST_SANITIZED)
+		skip();
+	start_one(&f, 0, end, 2);
+	for (unsigned got; (got = zone_alloc(&f.zone[0], 18, 0, UINT32_MAX, 60,
+					     pfns, &zero)) > 0;)
+		for (unsigned i = 0; i < got; i++)
+			assert_int_equal(pfns[i], (pfn_t)(n++ << 18));
+	assert_int_equal(n, 15 * 1024);
+	pfns[0] = end - (pfn_t)GIGABLOCK_PAGES;
+	zone_free(&f.zone[0], 18, 1, pfns);
+	assert_int_equal(
+		zone_alloc(&f.zone[0], 0, 0, UINT32_MAX, 1, pfns, &zero), 1);
+	assert_int_equal(pfns[0], end - GIGABLOCK_PAGES);
+	assert_int_equal(zone_free_pages(&f.zone[0]), GIGABLOCK_PAGES - 1);
+	stop(&f);
+}
+
+/* --- policy --- */
+
+/* Takes all pages of a whole block, each to come back alone; its first. */
+static pfn_t take_block(struct fixture *f)
+{
+	pfn_t pfn;
+	bool zero;
+
+	assert_true(zone_alloc_exact(&f->zone[0], 9, 0, 512, &pfn, &zero));
+	mark_taken(f, &f->zone[0], pfn, 512, zero);
+	return pfn;
+}
+
+/* Of blocks that can serve, the smallest run; of equals, the fullest block. */
+static void test_fullest_of_smallest(void **state)
+{
+	struct fixture f;
+	pfn_t a, b, c, got;
+
+	(void)state;
+	start_one(&f, 0, 512 * 16, 0);
+	a = take_block(&f);
+	b = take_block(&f);
+	c = take_block(&f);
+	/* a: 200 single pages. b: 40 of them. c: one run of 64. */
+	for (unsigned i = 0; i < 200; i++)
+		give(&f, &f.zone[0], 0, a + 2 * i);
+	for (unsigned i = 0; i < 40; i++)
+		give(&f, &f.zone[0], 0, b + 2 * i);
+	give_pages(&f, c + 64, 64);
+	check_same(&f);
+	got = take(&f, 0, NOBODY);
+	assert_int_equal(got >> 9, b >> 9);
+	got = take(&f, 1, NOBODY);
+	assert_int_equal(got, c + 64);
+	/* c has runs of 2, 4, ... now; single pages still from b, then a. */
+	for (unsigned i = 1; i < 40; i++)
+		assert_int_equal(take(&f, 0, NOBODY) >> 9, b >> 9);
+	assert_int_equal(take(&f, 0, NOBODY) >> 9, a >> 9);
+	assert_int_equal(take(&f, 6, NOBODY) % 512, 0);
+	check_same(&f);
+	stop(&f);
+}
+
+static void test_whole_blocks_stay(void **state)
+{
+	struct fixture f;
+	uint64_t whole;
+	pfn_t block;
+
+	(void)state;
+	start_one(&f, 0, 512 * 16, 2);
+	block = take_block(&f);
+	give_pages(&f, block + 3, 400);
+	whole = f.zone[0].free_whole;
+	for (unsigned i = 0; i < 400; i++)
+		take(&f, 0, i % 2 ? NOBODY : (int)(i / 2 % 2));
+	assert_int_equal(f.zone[0].free_whole, whole);
+	assert_int_equal(f.zone[0].free_broken, 0);
+	take(&f, 0, NOBODY);
+	assert_int_equal(f.zone[0].free_whole, whole - 512);
+	check_same(&f);
+	stop(&f);
+}
+
+/* A block whose last page comes back is whole: on no list, its bit clear. */
+static void test_return_to_gigablock(void **state)
+{
+	struct test_rng rng = test_seed();
+	struct fixture f;
+	pfn_t pfns[512];
+
+	(void)state;
+	start_one(&f, 0, 512 * 8, 0);
+	for (unsigned i = 0; i < 512; i++)
+		pfns[i] = take(&f, 0, NOBODY);
+	assert_int_equal(f.zone[0].free_whole, 7 * 512);
+	for (unsigned i = 512; i > 0; i--) {
+		uint64_t j = test_below(&rng, i);
+		pfn_t pfn = pfns[j];
+
+		assert_true(block_of(&f, pfns[0])->broken);
+		pfns[j] = pfns[i - 1];
+		give(&f, &f.zone[0], 0, pfn);
+	}
+	assert_false(block_of(&f, pfns[0])->broken);
+	assert_int_equal(f.zone[0].free_broken, 0);
+	assert_int_equal(f.zone[0].free_whole, 8 * 512);
+	assert_int_equal(f.zone[0].lists[0].orders & 0x1ff, 0);
+	for (unsigned i = 0; i < 8; i++)
+		take(&f, 9, NOBODY);
+	check_same(&f);
+	stop(&f);
+}
+
+/* Orders 9 and up: the gigablock with the smallest run serves. */
+static void test_gigablock_policy(void **state)
+{
+	struct fixture f;
+	pfn_t first, second;
+
+	(void)state;
+	start_one(&f, 0, 4 * (pfn_t)GIGABLOCK_PAGES, 0);
+	first = take(&f, 18, NOBODY);
+	second = take(&f, 17, NOBODY);
+	assert_int_not_equal(first >> 18, second >> 18);
+	give(&f, &f.zone[0], 18, first);
+	assert_int_equal(take(&f, 10, NOBODY) >> 18, second >> 18);
+	assert_int_equal(take(&f, 17, NOBODY) >> 18, first >> 18);
+	assert_int_equal(take(&f, 18, NOBODY) >> 18, 2);
+	assert_int_equal(f.zone[0].fresh, 3);
+	check_same(&f);
+	stop(&f);
+}
+
+struct served {
+	unsigned largest, bucket; /* largest free order + 1, 32s of free */
+};
+
+/* Of a block, by the reference. */
+static struct served ref_block(struct fixture *f, uint32_t index)
+{
+	const uint8_t *used = used_at(f, (pfn_t)(index << 9));
+	unsigned counts[512], n = 512;
+	struct served s = { 0, 0 };
+
+	for (unsigned i = 0; i < 512; i++) {
+		counts[i] = !used[i];
+		s.bucket += counts[i];
+	}
+	for (unsigned k = 0; k <= 9; k++, n /= 2)
+		for (unsigned i = 0; i < n; i++) {
+			if (counts[i] == 1u << k)
+				s.largest = k + 1;
+			if (i % 2)
+				counts[i / 2] = counts[i - 1] + counts[i];
+		}
+	s.bucket = s.bucket ? (s.bucket - 1) / 32 : 0;
+	return s;
+}
+
+/* The best broken block for an order; largest 10: none, one must be broken. */
+static struct served ref_best(struct fixture *f, uint32_t blocks,
+			      unsigned order)
+{
+	struct served best = { 10, 0 };
+
+	for (uint32_t i = 0; i < blocks; i++) {
+		struct served s = ref_block(f, i);
+
+		if (s.largest <= order || s.largest == 10)
+			continue;
+		if (s.largest < best.largest ||
+		    (s.largest == best.largest && s.bucket < best.bucket))
+			best = s;
+	}
+	return best;
+}
+
+static void test_policy_random(void **state)
+{
+	enum { BLOCKS = 24, LIVE = 512 };
+	const unsigned steps = TEST_SANITIZED ? 1000 : 6000;
+	struct test_rng rng = test_seed();
+	struct fixture f;
+	struct {
+		pfn_t pfn;
+		unsigned order;
+	} live[LIVE];
+	unsigned n = 0;
+
+	(void)state;
+	start_one(&f, 0, 512 * BLOCKS, 0);
+	for (unsigned step = 0; step < steps; step++) {
+		unsigned order = (unsigned)(test_random(&rng) % 9);
+		struct served best = ref_best(&f, BLOCKS, order), got, after;
+		uint64_t at;
+
+		order = order < 5 ? order : order % 4 ? 0 : order;
+		best = ref_best(&f, BLOCKS, order);
+		if (n < LIVE && test_below(&rng, 100) < 55 &&
+		    take_some(&f, &f.zone[0], order, NOBODY, 1, &live[n].pfn)) {
+			live[n].order = order;
+			mark_free(&f, live[n].pfn, 1u << order);
+			got = ref_block(&f, live[n].pfn >> 9);
+			assert_int_equal(got.largest, best.largest);
+			if (got.largest < 10)
+				assert_int_equal(got.bucket, best.bucket);
+			memset(used_at(&f, live[n].pfn), 1, 1u << order);
+			after = ref_block(&f, live[n].pfn >> 9);
+			assert_int_equal(block_of(&f, live[n].pfn)->largest,
+					 after.largest);
+			n++;
+		} else if (n) {
+			at = test_below(&rng, n--);
+			give(&f, &f.zone[0], live[at].order, live[at].pfn);
+			live[at] = live[n];
+		}
+	}
+	check_same(&f);
+	stop(&f);
+}
+
+/* --- owned blocks --- */
+
+/* A zone of 64 blocks and two owners, one block with some pages free. */
+static pfn_t start_owned(struct fixture *f, unsigned free)
+{
+	pfn_t block;
+
+	start_one(f, 0, 512 * 64, 2);
+	assert_int_equal(f->zone[0].nr_owners, 2);
+	block = take_block(f);
+	give_pages(f, block, free);
+	return block;
+}
+
+static void test_small_zones_own_nothing(void **state)
+{
+	struct fixture f;
+
+	(void)state;
+	start_one(&f, 0, 512 * 16, 2);
+	assert_int_equal(f.zone[0].nr_owners, 0);
+	stop(&f);
+	start_one(&f, 0, 512 * 17, 2);
+	assert_int_equal(f.zone[0].nr_owners, 2);
+	stop(&f);
+}
+
+/* The fullest listed block becomes the CPU's, off the lists, its pages free. */
+static void test_own(void **state)
+{
+	struct fixture f;
+	pfn_t block = start_owned(&f, 100), other;
+
+	(void)state;
+	other = take_block(&f);
+	give_pages(&f, other, 200);
+	assert_int_equal(take(&f, 0, 1), block + 96);
+	assert_int_equal(block_of(&f, block)->owner, 2);
+	assert_int_equal(block_of(&f, block)->bucket, 0);
+	assert_int_equal(f.zone[0].owned[1], (block >> 9) + 1);
+	assert_int_equal(zone_free_pages(&f.zone[0]), 62 * 512 + 299);
+	check_same(&f);
+	/* Others do not take from it, nor does the owner in larger orders. */
+	assert_int_equal(take(&f, 0, NOBODY) >> 9, other >> 9);
+	assert_int_equal(take(&f, 1, 1) >> 9, other >> 9);
+	assert_int_equal(take(&f, 0, 0) >> 9, other >> 9);
+	assert_int_equal(block_of(&f, other)->owner, 1);
+	assert_int_equal(take(&f, 0, 1) >> 9, block >> 9);
+	check_same(&f);
+	stop(&f);
+}
+
+/* No block is broken up for the purpose of owning it. */
+static void test_own_no_fresh(void **state)
+{
+	struct fixture f;
+	pfn_t pfn;
+
+	(void)state;
+	start_one(&f, 0, 512 * 64, 2);
+	pfn = take(&f, 0, 0);
+	assert_int_equal(block_of(&f, pfn)->owner, 0);
+	assert_int_equal(f.zone[0].owned[0], 0);
+	assert_int_equal(take(&f, 0, 1) >> 9, pfn >> 9);
+	assert_int_equal(block_of(&f, pfn)->owner, 2);
+	check_same(&f);
+	stop(&f);
+}
+
+static void test_own_ends(void **state)
+{
+	struct fixture f;
+	pfn_t block = start_owned(&f, 2), pfn;
+
+	(void)state;
+	/* Empty. */
+	take(&f, 0, 0);
+	assert_int_equal(block_of(&f, block)->owner, 1);
+	take(&f, 0, 0);
+	assert_int_equal(block_of(&f, block)->owner, 0);
+	assert_int_equal(f.zone[0].owned[0], 0);
+	/* Whole. */
+	give_pages(&f, block, 2);
+	pfn = take(&f, 0, 1);
+	assert_int_equal(block_of(&f, block)->owner, 2);
+	give(&f, &f.zone[0], 0, pfn);
+	give_pages(&f, block + 2, 510);
+	assert_int_equal(f.zone[0].owned[1], 0);
+	assert_int_equal(f.zone[0].free_whole, 64 * 512);
+	check_same(&f);
+	stop(&f);
+}
+
+static void test_disown(void **state)
+{
+	struct fixture f;
+	pfn_t block = start_owned(&f, 10), other;
+
+	(void)state;
+	take(&f, 0, 0);
+	zone_disown(&f.zone[0], 1);
+	assert_int_equal(block_of(&f, block)->owner, 1);
+	zone_disown(&f.zone[0], 2);
+	zone_disown(&f.zone[0], UINT32_MAX);
+	zone_disown(&f.zone[0], 0);
+	assert_int_equal(block_of(&f, block)->owner, 0);
+	assert_int_not_equal(block_of(&f, block)->bucket, 0);
+	check_same(&f);
+	take(&f, 0, 0);
+	other = take(&f, 0, 1);
+	other = take(&f, 0, 1);
+	assert_int_equal(block_of(&f, other)->owner, 2);
+	zone_disown_all(&f.zone[0]);
+	assert_int_equal(block_of(&f, block)->owner, 0);
+	assert_int_equal(block_of(&f, other)->owner, 0);
+	assert_int_equal(f.zone[0].owned[0], 0);
+	assert_int_equal(f.zone[0].owned[1], 0);
+	check_same(&f);
+	stop(&f);
+}
+
+/* What only owned blocks have is seized before anybody fails. */
+static void test_seize(void **state)
+{
+	struct fixture f;
+	pfn_t block = start_owned(&f, 64), pfns[64];
+
+	(void)state;
+	take(&f, 0, 0);
+	assert_int_equal(block_of(&f, block)->owner, 1);
+	for (unsigned i = 0; i < 63; i++)
+		take(&f, 9, NOBODY);
+	assert_int_equal(zone_free_pages(&f.zone[0]), 63);
+	assert_int_equal(take(&f, 5, 1), block + 32);
+	assert_int_equal(block_of(&f, block)->owner, 0);
+	assert_int_equal(take_some(&f, &f.zone[0], 0, 0, 1, pfns), 1);
+	assert_int_equal(block_of(&f, block)->owner, 1);
+	assert_int_equal(take_some(&f, &f.zone[0], 0, NOBODY, 64, pfns), 30);
+	assert_int_equal(zone_free_pages(&f.zone[0]), 0);
+	assert_int_equal(f.zone[0].owned[0], 0);
+	check_same(&f);
+	stop(&f);
+}
+
+/* --- exact runs --- */
+
+static void check_exact(struct fixture *f, uint64_t pages)
+{
+	struct zone *zone = &f->zone[0];
+	uint64_t before = zone_free_pages(zone);
+	unsigned order = bits_order(pages);
+	bool zero;
+	pfn_t pfn;
+
+	assert_true(zone_alloc_exact(zone, order, 0, pages, &pfn, &zero));
+	assert_int_equal(pfn % (UINT64_C(1) << order), 0);
+	mark_taken(f, zone, pfn, pages, zero);
+	assert_int_equal(zone_free_pages(zone), before - pages);
+	for (uint64_t i = 0; i < pages; i++)
+		assert_false(zone_page_is_free(zone, (pfn_t)(pfn + i)));
+	if (pages % 31 == 0)
+		check_same(f);
+	for (uint64_t i = pages; i-- > 0;)
+		give(f, zone, 0, (pfn_t)(pfn + i));
+	assert_int_equal(zone_free_pages(zone), before);
+	assert_int_equal(zone->free_broken, 0);
+}
+
+static void test_exact(void **state)
+{
+	static const uint64_t large[] = { 511,	  512,	  513,	 1023,	1024,
+					  1025,	  2047,	  4097,	 65535, 65537,
+					  131073, 262143, 262144 };
+	struct fixture f;
+
+	(void)state;
+	start_one(&f, 0, 3 * (pfn_t)GIGABLOCK_PAGES, 2);
+	for (uint64_t pages = 1; pages < 130; pages++)
+		check_exact(&f, pages);
+	for (size_t i = 0; i < TEST_LENGTH(large); i++)
+		check_exact(&f, large[i]);
+	check_same(&f);
+	stop(&f);
+}
+
+static void test_exact_fails_clean(void **state)
+{
+	struct fixture f;
+	bool zero;
+	pfn_t pfn;
+
+	(void)state;
+	start_one(&f, 0, 512 * 3, 0);
+	take(&f, 0, NOBODY);
+	assert_false(zone_alloc_exact(&f.zone[0], 11, 0, 1025, &pfn, &zero));
+	assert_true(zone_alloc_exact(&f.zone[0], 10, 0, 1024, &pfn, &zero));
+	mark_taken(&f, &f.zone[0], pfn, 1024, zero);
+	assert_false(zone_alloc_exact(&f.zone[0], 9, 0, 300, &pfn, &zero));
+	assert_true(zone_alloc_exact(&f.zone[0], 8, 0, 200, &pfn, &zero));
+	mark_taken(&f, &f.zone[0], pfn, 200, zero);
+	check_same(&f);
+	stop(&f);
+}
+
+/* --- what is known to be zero --- */
+
+static uint64_t zero_of(struct fixture *f, unsigned order, unsigned n,
+			pfn_t *pfns)
+{
+	uint64_t zero;
+
+	assert_int_equal(
+		zone_alloc(&f->zone[0], order, 0, UINT32_MAX, n, pfns, &zero),
+		n);
+	return zero;
+}
+
+static void test_touched(void **state)
+{
+	struct fixture f;
+	pfn_t pfns[64], again[1];
+
+	(void)state;
+	start_one(&f, 0, 512 * 64, 0);
+	/* A batch: neighbours do not spoil each other. */
+	assert_true(zero_of(&f, 0, 20, pfns) == 0xfffff);
+	/* The group of 8 that page 20 belongs to was touched by 16..19. */
+	assert_int_equal(zero_of(&f, 0, 1, again), 0);
+	assert_int_equal(again[0], 20);
+	assert_int_equal(zero_of(&f, 3, 1, pfns + 32), 1);
+	zone_free(&f.zone[0], 0, 1, pfns + 5);
+	assert_int_equal(zero_of(&f, 0, 1, again), 0);
+	assert_int_equal(again[0], pfns[5]);
+	/* An untouched block of order 9, and the same again. */
+	assert_int_equal(zero_of(&f, 9, 1, pfns + 40), 1);
+	zone_free(&f.zone[0], 9, 1, pfns + 40);
+	assert_int_equal(zero_of(&f, 9, 1, again), 0);
+	assert_int_equal(again[0], pfns[40]);
+	/* Half of a run of order 11 was touched: none of it counts. */
+	zone_free(&f.zone[0], 9, 1, again);
+	assert_int_equal(zero_of(&f, 11, 3, pfns + 41), 7);
+	stop(&f);
+}
+
+/* A block that was broken, became whole and is broken again is not clean. */
+static void test_touched_after_return(void **state)
+{
+	struct fixture f;
+	pfn_t pfn, pfns[8];
+
+	(void)state;
+	start_one(&f, 0, 512 * 2, 0);
+	assert_int_equal(zero_of(&f, 0, 1, &pfn), 1);
+	zone_free(&f.zone[0], 0, 1, &pfn);
+	assert_int_equal(f.zone[0].free_broken, 0);
+	assert_int_equal(zero_of(&f, 6, 8, pfns), 0);
+	assert_int_equal(zero_of(&f, 6, 8, pfns), 0xff);
+	stop(&f);
+}
+
+/* Memory that did not read as zero at first never does. */
+static void test_unknown_zero(void **state)
+{
+	struct fixture f;
+	pfn_t pfns[4];
+
+	(void)state;
+	start_one(&f, 100, 512 * 600, 0);
+	f.map.region.known_zero = false;
+	assert_int_equal(zero_of(&f, 0, 4, pfns), 0);
+	assert_int_equal(zero_of(&f, 9, 4, pfns), 0);
+	assert_int_equal(zero_of(&f, 5, 4, pfns), 0);
+	stop(&f);
+}
+
+static void test_lock_count(void **state)
+{
+	struct fixture f;
+	pfn_t pfns[64];
+	uint64_t zero;
+
+	(void)state;
+	start_one(&f, 0, 512 * 4, 0);
+	assert_int_equal(zone_alloc(&f.zone[0], 0, 0, 0, 64, pfns, &zero), 64);
+	zone_free(&f.zone[0], 0, 64, pfns);
+	assert_int_equal(atomic_load(&f.zone[0].locks), 2);
+	stop(&f);
+}
+
+/* --- random operations --- */
+
+struct live {
+	pfn_t pfn;
+	uint8_t order, zone;
+};
+
+struct play {
+	struct fixture f;
+	struct test_rng rng;
+	struct live *live;
+	size_t n, max;
+};
+
+static void remember(struct play *p, pfn_t pfn, unsigned order, unsigned zone)
+{
+	assert_true(p->n < p->max);
+	p->live[p->n++] = (struct live){ pfn, (uint8_t)order, (uint8_t)zone };
+}
+
+static void play_take(struct play *p, unsigned z)
+{
+	struct zone *zone = &p->f.zone[z];
+	unsigned order = (unsigned)test_below(&p->rng, 10);
+	unsigned n = 1 + (unsigned)test_below(&p->rng, ZONE_BATCH), got;
+	int cpu = (int)test_below(&p->rng, 4) - 1;
+	pfn_t pfns[ZONE_BATCH];
+
+	if (test_below(&p->rng, 8) == 0)
+		order = (unsigned)test_below(&p->rng, QUIRE_NR_ORDERS);
+	if (order > 12)
+		n = 1;
+	got = take_some(&p->f, zone, order, cpu, n, pfns);
+	for (unsigned i = 0; i < got; i++)
+		remember(p, pfns[i], order, z);
+	if (got < n)
+		assert_false(ref_has_run(&p->f, zone, order));
+}
+
+static void play_exact(struct play *p, unsigned z)
+{
+	struct zone *zone = &p->f.zone[z];
+	uint64_t pages =
+		1 + test_below(&p->rng, test_below(&p->rng, 4) ? 600 : 6000);
+	unsigned order = bits_order(pages);
+	bool zero;
+	pfn_t pfn;
+
+	if (!zone_alloc_exact(zone, order, 0, pages, &pfn, &zero)) {
+		assert_false(ref_has_run(&p->f, zone, order));
+		return;
+	}
+	mark_taken(&p->f, zone, pfn, pages, zero);
+	for (uint64_t i = 0; i < pages; i++)
+		remember(p, (pfn_t)(pfn + i), 0, z);
+}
+
+/* Up to a batch of blocks of one order and zone, from anywhere in the list. */
+static void play_give(struct play *p)
+{
+	size_t at = test_below(&p->rng, p->n);
+	struct live first = p->live[at];
+	pfn_t pfns[ZONE_BATCH];
+	unsigned n = 0, most = 1 + (unsigned)test_below(&p->rng, ZONE_BATCH);
+
+	while (n < most && at < p->n && p->live[at].order == first.order &&
+	       p->live[at].zone == first.zone) {
+		pfns[n++] = p->live[at].pfn;
+		mark_free(&p->f, p->live[at].pfn, UINT64_C(1) << first.order);
+		p->live[at] = p->live[--p->n];
+		/* Neighbours as often as strangers. */
+		if (test_below(&p->rng, 2) == 0 && p->n)
+			at = test_below(&p->rng, p->n);
+	}
+	zone_free(&p->f.zone[first.zone], first.order, n, pfns);
+}
+
+static void play(struct play *p, unsigned steps, unsigned check_every)
+{
+	unsigned taking = 50;
+
+	for (unsigned step = 0; step < steps; step++) {
+		unsigned z = (unsigned)test_below(&p->rng, p->f.nr_zones);
+		uint64_t dice = test_below(&p->rng, 100);
+
+		if (step % 400 == 0)
+			taking = 10 + (unsigned)test_below(&p->rng, 70);
+		if (dice >= 99)
+			zone_disown_all(&p->f.zone[z]);
+		else if (dice >= 97)
+			zone_disown(&p->f.zone[z],
+				    (uint32_t)test_below(&p->rng, 3));
+		else if (dice < taking)
+			dice % 8 ? play_take(p, z) : play_exact(p, z);
+		else
+			for (unsigned i = 0; i < 20 && p->n; i++)
+				play_give(p);
+		if (step % check_every == 0)
+			check_same(&p->f);
+	}
+}
+
+static void play_zones(const pfn_t *cut, unsigned nr_zones, uint32_t owners,
+		       bool known_zero, unsigned steps)
+{
+	static struct play p;
+	uint64_t runs[MAX_ZONES][QUIRE_NR_ORDERS];
+
+	if (TEST_SANITIZED)
+		steps /= 5;
+	p = (struct play){ .rng = test_seed() };
+	start(&p.f, cut, nr_zones, owners);
+	p.f.map.region.known_zero = known_zero;
+	for (unsigned z = 0; z < nr_zones; z++)
+		ref_runs(&p.f, &p.f.zone[z], runs[z]);
+	p.max = cut[nr_zones] - cut[0];
+	p.live = malloc(p.max * sizeof(*p.live));
+	assert_non_null(p.live);
+	play(&p, steps, steps / 12);
+	while (p.n)
+		play_give(&p);
+	check_same(&p.f);
+	for (unsigned z = 0; z < nr_zones; z++) {
+		uint64_t after[QUIRE_NR_ORDERS] = { 0 };
+
+		zone_runs(&p.f.zone[z], after);
+		assert_memory_equal(after, runs[z], sizeof(after));
+	}
+	free(p.live);
+	stop(&p.f);
+}
+
+/* GiB 1 is all in zone 0; its ends lie inside pageblocks. */
+static void test_random_one_zone(void **state)
+{
+	static const pfn_t cut[] = { 200000, 2 * 262144 + 30007 };
+
+	(void)state;
+	play_zones(cut, 1, 3, true, 4000);
+}
+
+static void test_random_two_zones(void **state)
+{
+	static const pfn_t cut[] = { 1, 512 * 33, 512 * 200 + 511 };
+
+	(void)state;
+	play_zones(cut, 2, 3, true, 8000);
+}
+
+/* GiB 0 and 2 are each shared by two. */
+static void test_random_three_zones(void **state)
+{
+	static const pfn_t cut[] = { 200000, 512 * 450, 524288 + 512 * 20,
+				     524288 + 512 * 60 + 9 };
+
+	(void)state;
+	play_zones(cut, 3, 2, false, 4000);
+}
+
+static void test_random_tiny(void **state)
+{
+	static const pfn_t cut[] = { 37, 512 * 3 + 200 };
+
+	(void)state;
+	play_zones(cut, 1, 3, true, 40000);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_odd_ends),
+		cmocka_unit_test(test_every_order),
+		cmocka_unit_test(test_shared_gigablock),
+		cmocka_unit_test(test_largest_region),
+		cmocka_unit_test(test_fullest_of_smallest),
+		cmocka_unit_test(test_whole_blocks_stay),
+		cmocka_unit_test(test_return_to_gigablock),
+		cmocka_unit_test(test_gigablock_policy),
+		cmocka_unit_test(test_policy_random),
+		cmocka_unit_test(test_small_zones_own_nothing),
+		cmocka_unit_test(test_own),
+		cmocka_unit_test(test_own_no_fresh),
+		cmocka_unit_test(test_own_ends),
+		cmocka_unit_test(test_disown),
+		cmocka_unit_test(test_seize),
+		cmocka_unit_test(test_exact),
+		cmocka_unit_test(test_exact_fails_clean),
+		cmocka_unit_test(test_touched),
+		cmocka_unit_test(test_touched_after_return),
+		cmocka_unit_test(test_unknown_zero),
+		cmocka_unit_test(test_lock_count),
+		cmocka_unit_test(test_random_one_zone),
+		cmocka_unit_test(test_random_two_zones),
+		cmocka_unit_test(test_random_three_zones),
+		cmocka_unit_test(test_random_tiny),
+	};
+
+	return cmocka_run_group_tests_name("zone", tests, NULL, NULL);
+}

@@ -1,0 +1,232 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * quire-replay: runs recorded page traffic of a Linux kernel through quire and
+ * checks every page it is given.
+ *
+ * Exit status: 0 without a violation, 1 with, 2 if the trace or the options
+ * are bad or the replay cannot be set up; then the message is on the standard
+ * error and nothing on the standard output.
+ */
+#ifdef HAVE_CONFIG_H
+#include "config.h"
+#endif
+
+#include "plot.h"
+#include "replay.h"
+#include "report.h"
+#include "text.h"
+
+#include <argp.h>
+#include <locale.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { EXIT_VIOLATIONS = 1, EXIT_BAD = 2 };
+
+struct arguments {
+	struct replay_options replay;
+	const char *trace;
+	const char *plot;
+	bool json, offsets;
+};
+
+enum { KEY_OFFSETS = 256, KEY_TOUCH, KEY_PLOT, KEY_JSON, KEY_SAMPLES };
+
+static const struct argp_option option_table[] = {
+	{ "way", 'w', "WAY", 0,
+	  "How threads find their page lists: rseq, "
+	  "trylock or bound (default: rseq where it "
+	  "works, else trylock)",
+	  1 },
+	{ "size", 's', "BYTES", 0,
+	  "Size of the arena; K, M, G, T (default: a quarter more than the "
+	  "trace's peak use, at least 64M)",
+	  1 },
+	{ "offsets", KEY_OFFSETS, 0, 0,
+	  "Arena mapped nowhere, so that a replay needs no memory but for "
+	  "tables (default)",
+	  2 },
+	{ "backing", 'b', "LIST", 0,
+	  "Arena of real memory, backed by the first of LIST that can be had: "
+	  "1g, 2m, thp, base, joined by '+'",
+	  2 },
+	{ "touch", KEY_TOUCH, 0, 0,
+	  "Arena of real memory; every page is stamped when given and checked "
+	  "when freed",
+	  2 },
+	{ "samples", KEY_SAMPLES, "N", 0,
+	  "Look at the free memory N times (1 to 1000, default 200)", 3 },
+	{ "plot", KEY_PLOT, "FILE.svg", 0,
+	  "Draw fragmentation over time (needs gnuplot)", 3 },
+	{ "json", KEY_JSON, 0, 0, "Print one JSON object instead of the report",
+	  3 },
+	{ 0 },
+};
+
+static const char doc[] =
+	"Runs the page events of TRACE on an allocator, one thread standing in "
+	"for each traced CPU, and checks every page against a shadow map.\v"
+	"TRACE is text from ftrace (trace, trace_pipe, quire-record), perf "
+	"script or trace-cmd report, plain or compressed with gzip, bzip2, xz "
+	"or zstd; - is the standard input.\n\n"
+	"Of the JSON keys, events = allocs + failed_allocs + frees + "
+	"unknown_frees; free_2m_blocks, ideal_2m_blocks and unusable are those "
+	"after the last event, page lists drained.\n\n"
+	"Exit status: 0 without a violation, 1 with, 2 if TRACE or the options "
+	"are bad.";
+
+static void parse_way(const char *arg, struct replay_options *o,
+		      struct argp_state *state)
+{
+	enum quire_way way;
+
+	for (way = QUIRE_WAY_RSEQ; way <= QUIRE_WAY_BOUND; way++) {
+		if (strcmp(arg, quire_way_name(way)) == 0) {
+			o->way = way;
+			return;
+		}
+	}
+	argp_error(state, "--way %s: it is rseq, trylock or bound", arg);
+}
+
+static void parse_backing(const char *arg, struct replay_options *o,
+			  struct argp_state *state)
+{
+	char *copy = strdup(arg), *rest = copy, *name;
+	enum quire_backing b;
+	unsigned n = 0;
+
+	while (copy && (name = strsep(&rest, "+,")) != NULL) {
+		for (b = QUIRE_BACKING_1G; b <= QUIRE_BACKING_BASE; b++)
+			if (strcmp(name, quire_backing_name(b)) == 0)
+				break;
+		if (b > QUIRE_BACKING_BASE || n == 4)
+			argp_error(state,
+				   "--backing %s: it is up to four of 1g, 2m, "
+				   "thp, base, joined by '+'",
+				   arg);
+		o->backing[n++] = b;
+	}
+	o->mapped = true;
+	free(copy);
+}
+
+static void parse_counts(int key, const char *arg, struct replay_options *o,
+			 struct argp_state *state)
+{
+	uint64_t n = 0;
+
+	if (key == 's') {
+		if (!text_parse_size(arg, &o->size) || o->size == 0)
+			argp_error(state,
+				   "--size %s: it is a number of bytes "
+				   "with K, M, G or T, not 0",
+				   arg);
+		return;
+	}
+	if (!text_parse_number(arg, 1, 1000, &n))
+		argp_error(state, "--samples %s: it is 1 to 1000", arg);
+	o->samples = (unsigned)n;
+}
+
+static void check_arguments(const struct arguments *a, struct argp_state *state)
+{
+	if (!a->trace)
+		argp_error(state, "no TRACE given");
+	if (a->offsets && a->replay.mapped)
+		argp_error(state, "--offsets is memory mapped nowhere: "
+				  "--backing and --touch need real memory");
+}
+
+static error_t parse_option(int key, char *arg, struct argp_state *state)
+{
+	struct arguments *a = state->input;
+
+	switch (key) {
+	case 'w':
+		parse_way(arg, &a->replay, state);
+		return 0;
+	case 's':
+	case KEY_SAMPLES:
+		parse_counts(key, arg, &a->replay, state);
+		return 0;
+	case 'b':
+		parse_backing(arg, &a->replay, state);
+		return 0;
+	case KEY_OFFSETS:
+		a->offsets = true;
+		return 0;
+	case KEY_TOUCH:
+		a->replay.mapped = a->replay.touch = true;
+		return 0;
+	case KEY_PLOT:
+		a->plot = arg;
+		return 0;
+	case KEY_JSON:
+		a->json = true;
+		return 0;
+	case ARGP_KEY_ARG:
+		if (a->trace)
+			argp_error(state, "one TRACE, not also \"%s\"", arg);
+		a->trace = arg;
+		return 0;
+	case ARGP_KEY_END:
+		check_arguments(a, state);
+		return 0;
+	default:
+		return ARGP_ERR_UNKNOWN;
+	}
+}
+
+static int fail(const char *message)
+{
+	fprintf(stderr, "quire-replay: %s\n", message);
+	return EXIT_BAD;
+}
+
+static int show(const struct arguments *a, const struct script *script,
+		const struct replay_result *result)
+{
+	struct report r = { a->trace, &a->replay, script, result };
+	char error[PLOT_ERROR_SIZE] = "";
+
+	if (a->json)
+		report_json(&r, stdout);
+	else
+		report_print(&r, stdout);
+	if (fflush(stdout) != 0 || ferror(stdout))
+		return fail("cannot write the standard output");
+	if (a->plot && !plot_write(&r, a->plot, error))
+		return fail(error);
+	return result->violations ? EXIT_VIOLATIONS : EXIT_SUCCESS;
+}
+
+int main(int argc, char **argv)
+{
+	static const struct argp argp = { option_table, parse_option, "TRACE",
+					  doc,		NULL,	      NULL,
+					  NULL };
+	struct arguments a = { .replay.samples = 200 };
+	struct replay_result result;
+	char plot_error[PLOT_ERROR_SIZE], script_error[SCRIPT_ERROR_SIZE];
+	char replay_error[REPLAY_ERROR_SIZE];
+	struct script *script;
+	int status;
+
+	/* For the progress bar's characters only: numbers stay as they are. */
+	setlocale(LC_CTYPE, "");
+	argp_err_exit_status = EXIT_BAD;
+	argp_parse(&argp, argc, argv, 0, NULL, &a);
+	if (a.plot && !plot_possible(a.plot, plot_error))
+		return fail(plot_error);
+	script = script_read(a.trace, script_error);
+	if (!script)
+		return fail(script_error);
+	if (replay_run(&a.replay, script, &result, replay_error))
+		status = show(&a, script, &result);
+	else
+		status = fail(replay_error);
+	replay_result_fini(&result);
+	script_delete(script);
+	return status;
+}
