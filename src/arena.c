@@ -248,6 +248,7 @@ void arena_fini(struct arena *arena)
 int arena_add_to_memblock(const struct arena *arena, struct memblock *memblock)
 {
 	memblock->bottom_up = true;
+	memblock->limit_high = (uintptr_t)arena->range + arena->table_size;
 	return memblock_add(memblock, (uintptr_t)arena->range,
 			    arena->range_size);
 }

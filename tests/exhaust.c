@@ -8,11 +8,13 @@
  *  - mixed: the same in several orders, the larger first. After a round of one
  *    order all that is free lies in aligned runs of that order, so whatever the
  *    threads do, the next smaller order fits exactly;
- *  - turnover: every page is live, and each thread frees one and takes one.
+ *  - turnover: nearly every page is live; each thread frees a few and takes a
+ *    few, mostly pages that another has just freed on another CPU.
  */
 #include "testing.h"
 
 #include <errno.h>
+#include <stdatomic.h>
 
 #include "quire/quire.h"
 
@@ -22,7 +24,7 @@ struct worker {
 	struct shared *shared;
 	unsigned number;
 	struct test_rng rng;
-	struct quire_page *pages[SHARE]; /* one share's blocks of one order */
+	struct quire_page *pages[PAGES]; /* what it holds */
 	uint64_t failed;		 /* calls that went wrong */
 };
 
@@ -38,6 +40,7 @@ struct shared {
 	unsigned rounds;
 	const struct step *steps;
 	size_t nr_steps;
+	_Atomic size_t spare; /* turnover: free pages that none has claimed */
 	pthread_barrier_t barrier;
 	struct worker workers[THREADS];
 	struct test_messages messages;
@@ -90,21 +93,39 @@ static void play_rounds(struct worker *w)
 	}
 }
 
+/* Takes up to n of the pages that are free and promised to nobody. */
+static size_t claim(_Atomic size_t *spare, size_t n)
+{
+	size_t there = atomic_load(spare);
+
+	do {
+		if (n > there)
+			n = there;
+	} while (!atomic_compare_exchange_weak(spare, &there, there - n));
+	return n;
+}
+
 static void play_turnover(struct worker *w)
 {
 	struct shared *s = w->shared;
+	size_t held = SHARE;
 
 	take(w, 0, 0, SHARE);
 	pthread_barrier_wait(&s->barrier);
 	for (unsigned round = 0; round < s->rounds * SHARE; round++) {
 		size_t n = 1 + test_below(&w->rng, 3);
-		size_t at = test_below(&w->rng, SHARE - n);
 
-		give(w, w, 0, at, n);
-		take(w, 0, at, n);
+		if (n > held)
+			n = held;
+		held -= n;
+		give(w, w, 0, held, n);
+		atomic_fetch_add(&s->spare, n);
+		n = claim(&s->spare, 1 + test_below(&w->rng, 3));
+		take(w, 0, held, n);
+		held += n;
 	}
 	pthread_barrier_wait(&s->barrier);
-	give(w, w, 0, 0, SHARE);
+	give(w, w, 0, 0, held);
 }
 
 static void *worker_main(void *arg)
@@ -205,7 +226,7 @@ static void test_shares(void **state)
 {
 	static const struct step steps[] = { { 0, SHARE } };
 
-	run(*(enum quire_way *)*state, steps, TEST_LENGTH(steps), rounds(40));
+	run(*(enum quire_way *)*state, steps, TEST_LENGTH(steps), rounds(100));
 }
 
 static void test_mixed(void **state)
@@ -215,12 +236,12 @@ static void test_mixed(void **state)
 		{ 3, 40 }, { 1, 200 }, { 0, SHARE - 2048 - 960 - 320 - 400 },
 	};
 
-	run(*(enum quire_way *)*state, steps, TEST_LENGTH(steps), rounds(80));
+	run(*(enum quire_way *)*state, steps, TEST_LENGTH(steps), rounds(100));
 }
 
 static void test_turnover(void **state)
 {
-	run(*(enum quire_way *)*state, NULL, 0, rounds(2));
+	run(*(enum quire_way *)*state, NULL, 0, rounds(100));
 }
 
 #define TEST_WAYS(name)                                                        \

@@ -10,13 +10,14 @@
 #include "testing.h"
 
 #include <errno.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "quire/quire.h"
 
-enum { THREADS = 3, HELD = 256, PAGES = 4096 };
+enum { THREADS = 3, HELD = 256, PAGES = 4096, TOP_ORDER = 3 };
 
 enum child_step {
 	CHILD_OK,
@@ -26,6 +27,8 @@ enum child_step {
 	CHILD_ALLOC,
 	CHILD_FREE,
 	CHILD_AGAIN,
+	CHILD_LOST,
+	CHILD_BIND,
 };
 
 struct worker {
@@ -53,8 +56,9 @@ static void swap_one(struct worker *w)
 
 	if (w->pages[i] && quire_free_pages(q, w->pages[i], w->orders[i]))
 		w->failed++;
-	w->orders[i] =
-		test_below(&w->rng, 4) ? 0 : (unsigned)test_below(&w->rng, 4);
+	w->orders[i] = test_below(&w->rng, 4)
+			       ? 0
+			       : (unsigned)test_below(&w->rng, TOP_ORDER + 1);
 	w->pages[i] = quire_alloc_pages(q, w->orders[i], 0);
 }
 
@@ -80,9 +84,38 @@ static void *worker_main(void *arg)
 	return NULL;
 }
 
+/*
+ * Live pages are those of live blocks, but for the one block each other thread
+ * can have had in its hands.
+ */
+static bool child_lost_pages(struct quire *q, uint64_t live)
+{
+	uint64_t first, pages = 0;
+	struct quire_info info;
+
+	if (quire_info(q, &info, sizeof(info)))
+		return true;
+	first = info.first_pfn;
+	for (uint64_t pfn = first; pfn < first + PAGES; pfn++) {
+		int order = quire_page_order(q, quire_pfn_to_page(q, pfn));
+
+		pages += order >= 0 ? 1ull << order : 0;
+	}
+	return pages > live || live - pages > THREADS << TOP_ORDER;
+}
+
+/* CPUs whose threads are gone are free again. */
+static bool child_binds(struct quire *q)
+{
+	for (unsigned cpu = 0; cpu < THREADS; cpu++)
+		if (quire_cpu_bind(q, cpu) || quire_cpu_unbind(q))
+			return false;
+	return true;
+}
+
 /* Nothing here may allocate or take a lock of libc's: other threads are gone.
  */
-static enum child_step child_main(struct quire *q)
+static enum child_step child_main(struct quire *q, enum quire_way way)
 {
 	static struct quire_page *pages[PAGES];
 	struct quire_stat stat;
@@ -94,6 +127,10 @@ static enum child_step child_main(struct quire *q)
 		return CHILD_SUM;
 	if (quire_validate(q))
 		return CHILD_VALIDATE;
+	if (child_lost_pages(q, stat.pages_live))
+		return CHILD_LOST;
+	if (way == QUIRE_WAY_BOUND && !child_binds(q))
+		return CHILD_BIND;
 	while (n < PAGES && (pages[n] = quire_alloc_pages(q, 0, 0)))
 		n++;
 	if (n != stat.pages_free + stat.pages_parked)
@@ -117,7 +154,7 @@ static void fork_once(struct shared *s)
 	pid_t pid = fork();
 
 	if (pid == 0)
-		_exit((int)child_main(s->q));
+		_exit((int)child_main(s->q, s->way));
 	assert_true(pid > 0);
 	assert_int_equal(waitpid(pid, &status, 0), pid);
 	assert_true(WIFEXITED(status));

@@ -308,6 +308,7 @@ enum {
 	ENOUGH_OPS = TEST_SANITIZED ? 40000 : 1000000, /* each worker */
 	ENOUGH_ABORTS = 50,
 	ENOUGH_MOVES = 3000,
+	DRAINS = 8, /* for each move */
 	TICK_NS = 50000,
 };
 
@@ -359,6 +360,15 @@ static uint64_t take_one(struct arena_of_sets *a, struct hand *hand)
 	return 1;
 }
 
+static bool is_abort(uintptr_t ip)
+{
+	for (struct descriptor *d = __start___rseq_cs; d < __stop___rseq_cs;
+	     d++)
+		if (d->abort == ip)
+			return true;
+	return false;
+}
+
 /* Whoever is interrupted in mid-sequence finds its stack changed. */
 static void on_tick(int signal, siginfo_t *info, void *context)
 {
@@ -371,8 +381,7 @@ static void on_tick(int signal, siginfo_t *info, void *context)
 	if (!w)
 		return;
 	w->signals++;
-	if (ip >= (uintptr_t)__start___rseq_abort &&
-	    ip < (uintptr_t)__stop___rseq_abort)
+	if (is_abort(ip))
 		atomic_fetch_add(&w->a->aborts, 1);
 	w->caught_pops += take_one(w->a, &w->caught);
 	w->caught_pops += take_one(w->a, &w->caught);
@@ -489,7 +498,7 @@ static void storm(struct arena_of_sets *a)
 		sched_yield();
 	while (atomic_load(&a->finished) < WORKERS ||
 	       atomic_load(&a->aborts) < ENOUGH_ABORTS ||
-	       a->moves < ENOUGH_MOVES || a->drains < ENOUGH_MOVES / 8) {
+	       a->moves < ENOUGH_MOVES) {
 		uint32_t cpu = random_cpu(&a->allowed, &rng);
 		cpu_set_t one;
 
@@ -498,7 +507,8 @@ static void storm(struct arena_of_sets *a)
 		if (sched_setaffinity(a->workers[a->moves % WORKERS].tid,
 				      sizeof(one), &one) != 0)
 			abort();
-		if (++a->moves % 8 == 0)
+		a->moves++;
+		for (int i = 0; i < DRAINS; i++)
 			drain_all(a);
 	}
 	atomic_store(&a->stop, true);

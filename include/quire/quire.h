@@ -100,7 +100,7 @@ enum quire_way {
  * with the keys size, backing (1g, 2m, thp, base, several joined by '+'),
  * way (rseq, trylock, bound), cpus, decay_ms, prefault, mlock, dontfork, race
  * (0 or 1) and debug (memblock, init, joined by '+'). Sizes take K, M, G, T.
- * An unknown key or value is named on stderr and skipped.
+ * An unknown key or value is reported and skipped.
  */
 struct quire_options {
 	size_t struct_size; /* sizeof(struct quire_options) of the caller */
@@ -122,7 +122,9 @@ struct quire_options {
 	unsigned reserved;
 	/*
 	 * Bytes of the zones below the last, from the bottom, multiples of
-	 * 2 MiB; the last zone gets the rest.
+	 * 2 MiB; the last zone gets the rest. Zones meet at 2 MiB boundaries of
+	 * pfns: in a region that starts inside 2 MiB, the first zone gets up to
+	 * the next one more.
 	 */
 	uint64_t zone_size[QUIRE_MAX_ZONES];
 	/* Told every message (no newline); default: one line on stderr. Must
