@@ -22,8 +22,9 @@
  *     such that no sequence may pop or push); platform_rseq_fence() on that
  *     CPU. The fence restarts any sequence in flight there, and whatever runs
  *     after it sees the closed values: from here on the word stands still and
- *     may be written with plain stores. Open again, unlock. If the fence fails
- *     the set is opened again untouched.
+ *     may be written with plain stores. Open again (release; sequences read low
+ *     and high before the word), unlock. If the fence fails the set is opened
+ *     again untouched.
  *  3. Transit. Blocks on their way between a list and the zone are on some
  *     thread's stack, but never without the pcp lock held. So whoever has
  *     locked all sets knows that no free block is anywhere but in the zone:

@@ -16,6 +16,10 @@
  * Each compares the count against `low` or `high` inside the range: a remote
  * thread that has written the closed values into both and then issued
  * membarrier's rseq command knows that every later range takes the way out.
+ * Each reads `low` or `high` before `word`, in this order: the remote thread
+ * writes `word` before it opens the stack again (release), so a range that
+ * finds it open finds the new word. The other way round, a range could read the
+ * old word, find the stack open again and commit what is no longer true.
  *
  * struct cpu_stack is at `sets + (cpu << CPU_SET_SHIFT) + stack`, its slots at
  * `sets + (cpu << CPU_SET_SHIFT) + slots`. The CPU number is compared unsigned

@@ -90,8 +90,9 @@ static always_inline bool rseq_pop(char *sets, uint32_t nr, size_t stack,
 	__asm__ volatile(
 		RSEQ_BEGIN("movl $-1, %[popped]")
 		RSEQ_FIND_SET("6b")
+		"movzwl 8(%%rax,%[stack]), %%edx\n\t"
 		"movq (%%rax,%[stack]), %%rcx\n\t"
-		"cmpw 8(%%rax,%[stack]), %%cx\n\t"
+		"cmpw %%dx, %%cx\n\t"
 		"jbe 6b\n\t"
 		"movl 12(%%rax,%[stack]), %%edx\n\t"
 		"movzwl %%cx, %[popped]\n\t"
@@ -117,8 +118,9 @@ static always_inline bool rseq_push(char *sets, uint32_t nr, size_t stack,
 	__asm__ volatile goto(
 		RSEQ_BEGIN("")
 		RSEQ_FIND_SET("%l[out]")
+		"movzwl 10(%%rax,%[stack]), %%edx\n\t"
 		"movq (%%rax,%[stack]), %%rcx\n\t"
-		"cmpw 10(%%rax,%[stack]), %%cx\n\t"
+		"cmpw %%dx, %%cx\n\t"
 		"jae %l[out]\n\t"
 		"movl 12(%%rax,%[stack]), %%edx\n\t"
 		"addq %%rax, %%rdx\n\t"
@@ -151,8 +153,9 @@ static inline uint32_t rseq_pop_batch(char *set, uint32_t cpu, size_t stack,
 	__asm__ volatile(
 		RSEQ_BEGIN("xorl %k[moved], %k[moved]")
 		RSEQ_SAME_CPU("6b")
+		"movzwl 8(%[set],%[stack]), %%edx\n\t"
 		"movq (%[set],%[stack]), %%rax\n\t"
-		"cmpw 8(%[set],%[stack]), %%ax\n\t"
+		"cmpw %%dx, %%ax\n\t"
 		"jbe 6b\n\t"
 		"movzwl %%ax, %%edx\n\t"
 		"movl %%edx, %k[moved]\n\t"
@@ -188,10 +191,10 @@ static inline bool rseq_push_batch(char *set, uint32_t cpu, size_t stack,
 	__asm__ volatile goto(
 		RSEQ_BEGIN("")
 		RSEQ_SAME_CPU("%l[out]")
+		"movzwl 10(%[set],%[stack]), %%esi\n\t"
 		"movq (%[set],%[stack]), %%rax\n\t"
 		"movzwl %%ax, %%edx\n\t"
 		"leal (%%rdx,%q[n]), %%ecx\n\t"
-		"movzwl 10(%[set],%[stack]), %%esi\n\t"
 		"cmpl %%esi, %%ecx\n\t"
 		"ja %l[out]\n\t"
 		"movl 12(%[set],%[stack]), %%edi\n\t"
