@@ -44,10 +44,11 @@ struct quire {
 };
 
 /*
- * Locks, closes and, if asked, drains every CPU of every zone; until
- * allocator_release() the zones hold all that is free.
+ * Locks, closes and drains every CPU of every zone; until allocator_release()
+ * the zones hold all that is free. False, with errno: some could not be
+ * drained; they are held all the same.
  */
-void allocator_hold(struct quire *q, bool drain);
+bool allocator_hold(struct quire *q);
 void allocator_release(struct quire *q);
 
 /* fork.c: allocators that a fork has to stop. */

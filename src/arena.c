@@ -10,7 +10,7 @@
  *
  * so that pages keep their natural alignment up to order 18 and pfn 0 is the
  * first. For a region of the caller's the range holds the tables alone, and
- * the region is never touched.
+ * the region is touched only by QUIRE_PREFAULT and QUIRE_MLOCK.
  *
  * Backing of the pages is tried in the order asked for, for the whole region at
  * once: what is reported is true of every page. The tables always lie in
@@ -133,6 +133,8 @@ static enum quire_backing back(const struct arena *arena, void *addr,
 	for (int i = 0; i < NR_BACKINGS && list[i]; i++) {
 		if (back_one(addr, size, list[i]) == 0)
 			return list[i];
+		if (errno == EFAULT)
+			break;
 		if (list != fallback)
 			report(arena->reporter,
 			       "backing %s cannot be had for %llu bytes "
@@ -156,9 +158,9 @@ static int apply_flags(struct arena *arena, unsigned flags)
 	const char *what = "keep out of children";
 
 	arena->private = arena->reserved && !dontfork;
-	if (arena->reserved && dontfork &&
-	    platform_dontfork(pages, arena->size) != 0)
+	if (dontfork && platform_dontfork(pages, arena->size) != 0)
 		goto failed;
+	arena->kept_out = dontfork;
 	what = "prefault";
 	if (flags & QUIRE_PREFAULT &&
 	    platform_populate(pages, arena->size) != 0)
@@ -166,6 +168,7 @@ static int apply_flags(struct arena *arena, unsigned flags)
 	what = "mlock";
 	if (flags & QUIRE_MLOCK && platform_mlock(pages, arena->size) != 0)
 		goto failed;
+	arena->locked = flags & QUIRE_MLOCK;
 	return 0;
 failed:
 	report(arena->reporter, "cannot %s %llu bytes at %p (errno %d)", what,
@@ -193,6 +196,9 @@ static int back_arena(struct arena *arena, const struct arena_request *request)
 	else
 		arena->backing = QUIRE_BACKING_CALLER;
 	if (arena->backing == QUIRE_BACKING_DEFAULT) {
+		/* What is lost is not ours to unmap. */
+		if (errno == EFAULT)
+			arena->range_size = arena->table_size;
 		errno = ENOMEM;
 		return -1;
 	}
@@ -242,6 +248,12 @@ int arena_init(struct arena *arena, const struct arena_request *request,
 
 void arena_fini(struct arena *arena)
 {
+	void *pages = (void *)(uintptr_t)arena->start;
+
+	if (!arena->reserved && arena->locked)
+		platform_munlock(pages, arena->size);
+	if (!arena->reserved && arena->kept_out)
+		platform_dofork(pages, arena->size);
 	platform_unmap(arena->range, arena->range_size);
 }
 

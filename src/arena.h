@@ -28,7 +28,8 @@ struct arena {
 	bool reserved; /* part of the range, not the caller's */
 	enum quire_backing backing;
 	uint64_t trimmed_head, trimmed_tail; /* bytes */
-	bool private; /* a child of a fork may go on with its copy */
+	bool private;	       /* a child of a fork may go on with its copy */
+	bool kept_out, locked; /* done to the pages, to be undone */
 	const struct reporter *reporter;
 };
 

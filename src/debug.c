@@ -8,6 +8,7 @@
  */
 #include "debug.h"
 
+#include <errno.h>
 #include <stdarg.h>
 
 #include "platform/platform.h"
@@ -17,6 +18,7 @@ enum { MESSAGE_MAX = 512 };
 void report(const struct reporter *to, const char *format, ...)
 {
 	char message[MESSAGE_MAX];
+	int error = errno; /* the caller's, which its message goes with */
 	va_list args;
 
 	va_start(args, format);
@@ -26,6 +28,7 @@ void report(const struct reporter *to, const char *format, ...)
 		to->report(to->arg, message);
 	else
 		platform_message(message);
+	errno = error;
 }
 
 void assert_failed(const char *file, int line, const char *condition,

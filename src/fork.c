@@ -12,14 +12,17 @@
  * hands there: it stays live, as does what that thread held. Of any
  * other the child has the tables (they are always private) but not the pages,
  * or it shares the pages with a parent who allocates from them: it is marked
- * forked, its fast path is switched off, and every call fails with EPERM.
+ * forked, its fast path is switched off, and every call that would change or
+ * check it fails with EPERM.
  */
+#include <errno.h>
+
 #include "allocator.h"
 #include "platform/platform.h"
 
 static struct lock registry_lock = LOCK_INIT(LOCK_RANK_REGISTRY);
 static struct quire *registry; /* (r) */
-static bool hooked;	       /* (r) */
+static int hook_error;	       /* (c) after load */
 
 static void fork_prepare(void)
 {
@@ -84,19 +87,25 @@ static void insert(struct quire *q)
 	*at = q;
 }
 
+/*
+ * At load: so our handlers run before the fork after those of everybody else,
+ * and after it before them. Other handlers may use quire.
+ */
+static at_load void hook(void)
+{
+	hook_error = platform_on_fork(fork_prepare, fork_resume, fork_child);
+}
+
 int fork_register(struct quire *q)
 {
-	int error = 0;
-
-	lock_acquire(&registry_lock);
-	if (!hooked)
-		error = platform_on_fork(fork_prepare, fork_resume, fork_child);
-	if (error == 0) {
-		hooked = true;
-		insert(q);
+	if (hook_error) {
+		errno = ENOMEM;
+		return -1;
 	}
+	lock_acquire(&registry_lock);
+	insert(q);
 	lock_release(&registry_lock);
-	return error;
+	return 0;
 }
 
 void fork_unregister(struct quire *q)

@@ -12,11 +12,11 @@
 #include "platform/platform.h"
 
 /*
- * A zone-lock hold is at most a few microseconds; exponential backoff up to
- * 2^SPIN_CEILING turns of an empty loop, SPIN_TRIES looks in all, is about
- * that long.
+ * Looks before a waiter sleeps, and turns of an empty loop before the second
+ * one; they double each time. In all about a thousand turns, half a
+ * microsecond: a hold of the zone lock.
  */
-enum { SPIN_TRIES = 8, SPIN_CEILING = 1 << 9 };
+enum { SPIN_LOOKS = 7, SPIN_FIRST = 1 << 4 };
 
 void lock_init(struct lock *lock, enum lock_rank rank)
 {
@@ -27,9 +27,9 @@ void lock_init(struct lock *lock, enum lock_rank rank)
 
 void lock_acquire_slow(struct lock *lock)
 {
-	ck_backoff_t backoff = CK_BACKOFF_INITIALIZER;
+	ck_backoff_t backoff = SPIN_FIRST;
 
-	for (int i = 0; i < SPIN_TRIES; i++) {
+	for (int i = 0; i < SPIN_LOOKS; i++) {
 		uint32_t expected = 0;
 
 		if (atomic_load_explicit(&lock->word, memory_order_relaxed) ==
@@ -38,8 +38,7 @@ void lock_acquire_slow(struct lock *lock)
 			    &lock->word, &expected, 1, memory_order_acquire,
 			    memory_order_relaxed))
 			return;
-		if (backoff < SPIN_CEILING)
-			ck_backoff_eb(&backoff);
+		ck_backoff_eb(&backoff);
 	}
 	while (atomic_exchange_explicit(&lock->word, 2, memory_order_acquire) !=
 	       0)
@@ -51,11 +50,16 @@ void lock_release_slow(struct lock *lock)
 	platform_unpark(&lock->word, 1);
 }
 
-/* Locks the thread holds, in the order taken; debug builds. */
-enum { HELD_MAX = config_debug ? 4096 : 1 };
+/*
+ * What the thread holds, in debug builds: how many locks of each rank, and the
+ * highest address taken since it held none of that rank.
+ */
+enum { NR_RANKS = LOCK_RANK_ZONE - LOCK_RANK_REGISTRY + 1 };
 
-static _Thread_local const struct lock *held[HELD_MAX];
-static _Thread_local unsigned nr_held;
+static _Thread_local struct {
+	unsigned nr;
+	const struct lock *highest;
+} held[NR_RANKS];
 static _Thread_local uint32_t thread_id;
 
 static uint32_t this_thread(void)
@@ -67,31 +71,27 @@ static uint32_t this_thread(void)
 
 void lock_acquired(struct lock *lock)
 {
-	for (unsigned i = 0; i < nr_held; i++)
-		assert_debug(
-			held[i]->rank < lock->rank ||
-				(held[i]->rank == lock->rank && held[i] < lock),
-			"lock %p of rank %d taken over %p of rank %d",
-			(void *)lock, lock->rank, (const void *)held[i],
-			held[i]->rank);
-	assert_debug(nr_held < HELD_MAX, "%u locks held", nr_held);
-	held[nr_held++] = lock;
+	unsigned rank = (unsigned)(lock->rank - LOCK_RANK_REGISTRY);
+
+	for (unsigned r = rank; r < NR_RANKS; r++)
+		assert_debug(held[r].nr == 0 ||
+				     (r == rank && held[r].highest < lock),
+			     "lock %p of rank %d taken over %p of rank %d",
+			     (void *)lock, lock->rank,
+			     (const void *)held[r].highest,
+			     (int)r + LOCK_RANK_REGISTRY);
+	held[rank].nr++;
+	held[rank].highest = lock;
 	atomic_store_explicit(&lock->owner, this_thread(),
 			      memory_order_relaxed);
 }
 
 void lock_releasing(struct lock *lock)
 {
-	unsigned i = nr_held;
-
 	assert_debug(lock_held(lock), "lock %p released by %u, owner %u",
 		     (void *)lock, this_thread(),
 		     atomic_load_explicit(&lock->owner, memory_order_relaxed));
-	while (i > 0 && held[i - 1] != lock)
-		i--;
-	for (; i > 0 && i < nr_held; i++)
-		held[i - 1] = held[i];
-	nr_held--;
+	held[lock->rank - LOCK_RANK_REGISTRY].nr--;
 	atomic_store_explicit(&lock->owner, 0, memory_order_relaxed);
 }
 

@@ -10,6 +10,7 @@
 #include "options.h"
 
 #include <errno.h>
+#include <stddef.h>
 #include <string.h>
 
 #include "arena.h"
@@ -147,6 +148,20 @@ static bool set_debug(struct settings *settings, struct text value)
 	return true;
 }
 
+/* Keys that the region the program brought has no use for. */
+static bool key_fits(const struct quire_options *options, struct text key)
+{
+	bool offsets = options->flags & QUIRE_OFFSETS;
+
+	/* Only the caller knows the size of what the caller brings. */
+	if (text_is(key, "size"))
+		return !options->address && !offsets;
+	if (text_is(key, "prefault") || text_is(key, "mlock") ||
+	    text_is(key, "dontfork"))
+		return !offsets;
+	return true;
+}
+
 /* 1: set, 0: the value is not good, -1: no such key. */
 static int set_key(struct settings *settings, struct text key,
 		   struct text value)
@@ -183,18 +198,22 @@ static void apply_conf(struct settings *settings, const char *conf,
 
 	while (text_cut(&rest, ',', &pair)) {
 		struct text value = pair, key;
-		int done;
+		const char *wrong = "key that does not fit the region";
 
 		if (pair.length == 0)
 			continue;
 		text_cut(&value, ':', &key);
 		if (!value.start)
 			value.length = 0;
-		done = set_key(settings, key, value);
-		if (done == 1)
-			continue;
-		report(to, "QUIRE_CONF: unknown %s in \"%.*s\", skipped",
-		       done ? "key" : "value", (int)pair.length, pair.start);
+		if (key_fits(&settings->options, key)) {
+			int done = set_key(settings, key, value);
+
+			if (done == 1)
+				continue;
+			wrong = done ? "unknown key" : "unknown value";
+		}
+		report(to, "QUIRE_CONF: %s in \"%.*s\", skipped", wrong,
+		       (int)pair.length, pair.start);
 	}
 }
 
@@ -244,25 +263,33 @@ static int check(const struct quire_options *options, const struct reporter *to)
 	if (options->size == 0)
 		refuse(to, "size 0: an allocator needs pages");
 	if (options->flags & QUIRE_OFFSETS &&
-	    options->flags & (QUIRE_PREFAULT | QUIRE_MLOCK | QUIRE_ZEROED))
+	    options->flags & (QUIRE_PREFAULT | QUIRE_MLOCK | QUIRE_DONTFORK |
+			      QUIRE_ZEROED))
 		refuse(to,
 		       "option flags 0x%x: a range of offsets has no "
-		       "memory to prefault, lock or zero",
+		       "memory to prefault, lock, keep out or zero",
 		       options->flags);
 	if (options->flags & QUIRE_OFFSETS && options->address)
 		refuse(to, "address %p given with QUIRE_OFFSETS",
 		       options->address);
 	if ((unsigned)options->way > QUIRE_WAY_BOUND)
 		refuse(to, "way %u: unknown", (unsigned)options->way);
-	for (int i = 0; i < NR_BACKINGS; i++)
+	for (int i = 0; i < NR_BACKINGS; i++) {
 		if ((unsigned)options->backing[i] > QUIRE_BACKING_BASE)
 			refuse(to, "backing[%d] %u: not one to ask for", i,
 			       (unsigned)options->backing[i]);
+		if (i && options->backing[i] && !options->backing[i - 1])
+			refuse(to, "backing[%d] %s: behind an empty entry", i,
+			       arena_backing_name(options->backing[i]));
+	}
 	if (options->cpus > UINT16_MAX - 1)
 		refuse(to, "cpus %u: at most %d", options->cpus,
 		       UINT16_MAX - 1);
 	return check_zones(options, to);
 }
+
+/* The struct as the first version of the header had it. */
+#define FIRST_SIZE (offsetof(struct quire_options, report_arg) + sizeof(void *))
 
 int options_read(struct settings *settings, const struct quire_options *given)
 {
@@ -274,16 +301,18 @@ int options_read(struct settings *settings, const struct quire_options *given)
 	/* Only ever appended to: a caller built with an older header knows a
 	 * shorter struct, one with a newer header leaves what we do not know at
 	 * 0, or it wants what we cannot do. */
-	if (size < sizeof(*options))
+	if (size < FIRST_SIZE)
 		refuse(&to, "options %p, struct_size %zu: need at least %zu",
-		       (const void *)given, size, sizeof(*options));
+		       (const void *)given, size, FIRST_SIZE);
 	for (size_t i = sizeof(*options); i < size; i++)
 		if (((const char *)given)[i])
 			refuse(&to,
 			       "struct_size %zu: byte %zu is set, this library "
 			       "knows %zu",
 			       size, i, sizeof(*options));
-	*settings = (struct settings){ .options = *given };
+	memset(settings, 0, sizeof(*settings));
+	memcpy(options, given,
+	       size < sizeof(*options) ? size : sizeof(*options));
 	to = (struct reporter){ given->report, given->report_arg };
 	conf = platform_env("QUIRE_CONF");
 	if (conf)

@@ -34,12 +34,13 @@ typedef uint32_t pfn_t;
 
 #define PFN_NONE UINT32_MAX
 
+/* (a) atomic, (o) whoever owns the page */
 struct quire_page {
-	_Atomic uint64_t word;
+	_Atomic uint64_t word; /* (a) */
 	union {
-		uint64_t private; /* live: the owner's */
+		uint64_t private; /* (o) live: the holder's */
 		struct {
-			pfn_t next, prev; /* for whoever else owns the page */
+			pfn_t next, prev; /* (o) not live */
 		} link;
 	};
 };
@@ -62,6 +63,12 @@ _Static_assert(sizeof(struct quire_page) == 16, "16 bytes a page");
 static inline uint64_t page_word(const struct quire_page *page)
 {
 	return atomic_load_explicit(&page->word, memory_order_relaxed);
+}
+
+/* acquire: whoever frees sees what holders wrote who let go before. */
+static inline uint64_t page_word_acquire(const struct quire_page *page)
+{
+	return atomic_load_explicit(&page->word, memory_order_acquire);
 }
 
 static inline void page_set_word(struct quire_page *page, uint64_t word)

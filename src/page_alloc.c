@@ -98,11 +98,14 @@ int page_alloc_check_fork(const struct quire *q)
 
 /* --- holding everything --- */
 
-void allocator_hold(struct quire *q, bool drain)
+bool allocator_hold(struct quire *q)
 {
+	bool drained = true;
+
 	lock_acquire(&q->drain_lock);
 	for (unsigned z = 0; z < q->nr_zones; z++)
-		pcp_hold_all(q->pcp[z], drain);
+		drained = pcp_hold_all(q->pcp[z], true) && drained;
+	return drained;
 }
 
 void allocator_release(struct quire *q)
@@ -153,15 +156,19 @@ static int want_init(struct quire *q, struct want *want, unsigned order,
 	return 0;
 }
 
+/* `held`: every CPU's set and the locks of all zones allowed. */
 static bool alloc_from_zone(struct pcp *pcp, struct want *want, bool held,
 			    pfn_t *pfn)
 {
 	bool ok;
 
 	if (want->exact)
-		return pcp_alloc_exact(pcp, want->order, DEFAULT_TYPE,
-				       want->exact, pfn, &want->zero);
-	ok = held ? pcp_alloc_direct(pcp, want->order, DEFAULT_TYPE, pfn)
+		return held ? pcp_alloc_exact_held(pcp, want->order,
+						   DEFAULT_TYPE, want->exact,
+						   pfn, &want->zero)
+			    : pcp_alloc_exact(pcp, want->order, DEFAULT_TYPE,
+					      want->exact, pfn, &want->zero);
+	ok = held ? pcp_alloc_held(pcp, want->order, DEFAULT_TYPE, pfn)
 		  : pcp_alloc(pcp, want->order, DEFAULT_TYPE, pfn);
 	if (ok)
 		want->zero = page_word(memmap_page(pcp->zone->map, *pfn)) &
@@ -169,7 +176,7 @@ static bool alloc_from_zone(struct pcp *pcp, struct want *want, bool held,
 	return ok;
 }
 
-/* The zonelist walk; `held`: every CPU's set is. */
+/* The zonelist walk. */
 static bool alloc_from_zones(struct quire *q, struct want *want, bool held,
 			     pfn_t *pfn)
 {
@@ -179,22 +186,32 @@ static bool alloc_from_zones(struct quire *q, struct want *want, bool held,
 	return false;
 }
 
-/* With every free page in the zones: what is not there does not exist. */
+/*
+ * Every free page is in the zones and the zones stand still: were they asked
+ * one after the other, a page could be freed in the first and the last of the
+ * second taken meanwhile.
+ */
+static bool alloc_held(struct quire *q, struct want *want, pfn_t *pfn)
+{
+	bool ok;
+
+	allocator_hold(q);
+	for (unsigned z = 0; z <= want->top; z++)
+		zone_lock(q->zone[z]);
+	ok = alloc_from_zones(q, want, true, pfn);
+	for (unsigned z = 0; z <= want->top; z++)
+		zone_unlock(q->zone[z]);
+	allocator_release(q);
+	return ok;
+}
+
 static cold bool alloc_last(struct quire *q, struct want *want, pfn_t *pfn)
 {
-	bool ok = false;
-
-	if (!(want->flags & QUIRE_NORETRY)) {
-		allocator_hold(q, true);
-		ok = alloc_from_zones(q, want, true, pfn);
-		allocator_release(q);
-	}
-	if (!ok) {
-		atomic_fetch_add_explicit(&q->failures, 1,
-					  memory_order_relaxed);
-		errno = ENOMEM;
-	}
-	return ok;
+	if (!(want->flags & QUIRE_NORETRY) && alloc_held(q, want, pfn))
+		return true;
+	atomic_fetch_add_explicit(&q->failures, 1, memory_order_relaxed);
+	errno = ENOMEM;
+	return false;
 }
 
 static uint64_t head_word(const struct quire *q, pfn_t pfn, unsigned order)
@@ -373,7 +390,7 @@ int quire_free_pages(struct quire *q, struct quire_page *page, unsigned order)
 	if (unlikely(!memmap_find(&q->map, page, &pfn) ||
 		     order >= q->fast_orders))
 		return free_pages_general(q, page, order);
-	word = page_word(page) & ~PAGE_FLAGS_MASK;
+	word = page_word_acquire(page) & ~PAGE_FLAGS_MASK;
 	if (unlikely(word != (q->head | order)))
 		return free_pages_general(q, page, order);
 	page_set_word(page, word ^ (PAGE_HEAD ^ PAGE_PCP));
@@ -463,15 +480,38 @@ int quire_free_unsized(struct quire *q, void *addr)
 
 /* --- exact runs --- */
 
-static int check_exact(struct quire *q, pfn_t pfn, size_t n)
+/* Back to live heads: pages [pfn, end), which claim_exact() had taken. */
+static void unclaim_exact(struct quire *q, pfn_t pfn, pfn_t end)
 {
-	for (size_t i = 0; i < n; i++) {
-		pfn_t at = (pfn_t)(pfn + i);
-		uint64_t word = page_word(memmap_page(&q->map, at));
+	for (; pfn < end; pfn++) {
+		struct quire_page *page = memmap_page(&q->map, pfn);
 
-		if (!page_is_head(word) || page_order(word) || page_refs(word))
-			return page_alloc_refuse_page(q, "free_exact", at, word,
-						      &(unsigned){ 0 });
+		page_set_word(page, page_word(page) ^ (PAGE_HEAD ^ PAGE_PCP));
+	}
+}
+
+/*
+ * Checks n pages, and with check_race takes each by compare-and-exchange, so
+ * that of two racing calls one is refused; all are live again then. Flags are
+ * kept: whoever is refused has changed nothing.
+ */
+static int claim_exact(struct quire *q, pfn_t first, size_t n)
+{
+	for (pfn_t pfn = first; pfn < first + n; pfn++) {
+		struct quire_page *page = memmap_page(&q->map, pfn);
+		uint64_t word = page_word(page);
+
+		if (!page_is_head(word) || page_order(word) ||
+		    page_refs(word) ||
+		    (q->check_race &&
+		     !atomic_compare_exchange_strong_explicit(
+			     &page->word, &word, word ^ (PAGE_HEAD ^ PAGE_PCP),
+			     memory_order_acquire, memory_order_relaxed))) {
+			if (q->check_race)
+				unclaim_exact(q, first, pfn);
+			return page_alloc_refuse_page(q, "free_exact", pfn,
+						      word, &(unsigned){ 0 });
+		}
 	}
 	return 0;
 }
@@ -491,7 +531,7 @@ int quire_free_exact(struct quire *q, struct quire_page *page, size_t n)
 		       n, pfn, q->map.region.end);
 		return refuse(q);
 	}
-	if (check_exact(q, pfn, n) != 0)
+	if (claim_exact(q, pfn, n) != 0)
 		return -1;
 	/* A batch to the zone at a time: a long run would only pass through
 	 * the lists. */
@@ -517,11 +557,16 @@ int quire_free_exact(struct quire *q, struct quire_page *page, size_t n)
 
 int quire_drain_all(struct quire *q)
 {
+	bool drained;
+	int error;
+
 	if (page_alloc_check_fork(q) != 0)
 		return -1;
-	allocator_hold(q, true);
+	drained = allocator_hold(q);
+	error = errno;
 	allocator_release(q);
-	return 0;
+	errno = error;
+	return drained ? 0 : -1;
 }
 
 int quire_maintain(struct quire *q)

@@ -35,9 +35,9 @@ enum mobility { MOBILITY_UNMOVABLE, NR_MOBILITY };
 struct block {
 	uint64_t map[BLOCK_WORDS]; /* (z) set: not free, or does not exist */
 	/*
-	 * (z) A pageblock's pages that were ever handed out, a bit for 8 of
-	 * them: memory under a clear bit is as the system gave it. Valid also
-	 * while the block is whole, as gigablock.touched says.
+	 * (z) Pages of a broken pageblock that were ever handed out, a bit for
+	 * 8 of them: memory under a clear bit is as the system gave it. Of a
+	 * whole one the gigablock's bit says it, for all pages together.
 	 */
 	uint64_t touched;
 	uint32_t next, prev; /* (z) list, index + 1 */

@@ -55,15 +55,19 @@
  */
 #include "pcp.h"
 
+#include <errno.h>
+
 #include "platform/platform.h"
 
 /*
  * Slots of each order: as many as fill a set. Order 9 is 2 MiB a block, so
  * capacity rather follows from the share above.
  */
-static const uint16_t slots_of[PCP_ORDERS] = { 704, 384, 256, 128, 96,
-					       64,  64,	 64,  48,  48 };
-enum { PCP_SLOTS = 704 + 384 + 256 + 128 + 96 + 64 * 3 + 48 * 2 };
+enum { MAX_SLOTS = 704 };
+
+static const uint16_t slots_of[PCP_ORDERS] = { MAX_SLOTS, 384, 256, 128, 96,
+					       64,	  64,  64,  48,	 48 };
+enum { PCP_SLOTS = MAX_SLOTS + 384 + 256 + 128 + 96 + 64 * 3 + 48 * 2 };
 
 _Static_assert(sizeof(struct pcp_set) +
 			       NR_MOBILITY * PCP_SLOTS * sizeof(uint32_t) <=
@@ -246,27 +250,39 @@ static uint64_t parked_word(const struct pcp *pcp, unsigned order,
 	return PAGE_PCP | order | page_tag(pcp->zone->id, type);
 }
 
-/* From the zone, with their state words written. */
+/* State words of blocks that come from the zone. */
+static void park(const struct pcp *pcp, unsigned order, enum mobility type,
+		 unsigned n, const pfn_t *pfns, uint64_t zero)
+{
+	uint64_t word = parked_word(pcp, order, type);
+
+	for (unsigned i = 0; i < n; i++, zero >>= 1)
+		page_set_word(memmap_page(pcp->zone->map, pfns[i]),
+			      zero & 1 ? word | PAGE_ZERO : word);
+}
+
 static unsigned take_from_zone(const struct pcp *pcp, unsigned order,
 			       enum mobility type, uint32_t cpu, unsigned n,
 			       pfn_t *pfns)
 {
-	uint64_t word = parked_word(pcp, order, type);
 	uint64_t zero;
 	unsigned got = zone_alloc(pcp->zone, order, type, cpu, n, pfns, &zero);
 
-	for (unsigned i = 0; i < got; i++, zero >>= 1)
-		page_set_word(memmap_page(pcp->zone->map, pfns[i]),
-			      zero & 1 ? word | PAGE_ZERO : word);
+	park(pcp, order, type, got, pfns, zero);
 	return got;
 }
 
-bool pcp_alloc_direct(struct pcp *pcp, unsigned order, enum mobility type,
-		      pfn_t *pfn)
+static void count_direct(_Atomic uint64_t *counter, uint64_t n)
+{
+	atomic_fetch_add_explicit(counter, n, memory_order_relaxed);
+}
+
+static bool alloc_direct(struct pcp *pcp, unsigned order, enum mobility type,
+			 pfn_t *pfn)
 {
 	if (take_from_zone(pcp, order, type, PCP_CPU_NONE, 1, pfn) == 0)
 		return false;
-	atomic_fetch_add_explicit(&pcp->direct_allocs, 1, memory_order_relaxed);
+	count_direct(&pcp->direct_allocs, 1);
 	return true;
 }
 
@@ -275,7 +291,29 @@ bool pcp_alloc_exact(struct pcp *pcp, unsigned order, enum mobility type,
 {
 	if (!zone_alloc_exact(pcp->zone, order, type, n, pfn, zero))
 		return false;
-	atomic_fetch_add_explicit(&pcp->direct_allocs, n, memory_order_relaxed);
+	count_direct(&pcp->direct_allocs, n);
+	return true;
+}
+
+bool pcp_alloc_held(struct pcp *pcp, unsigned order, enum mobility type,
+		    pfn_t *pfn)
+{
+	uint64_t zero;
+
+	if (zone_alloc_locked(pcp->zone, order, type, PCP_CPU_NONE, 1, pfn,
+			      &zero) == 0)
+		return false;
+	park(pcp, order, type, 1, pfn, zero);
+	count_direct(&pcp->direct_allocs, 1);
+	return true;
+}
+
+bool pcp_alloc_exact_held(struct pcp *pcp, unsigned order, enum mobility type,
+			  uint64_t n, pfn_t *pfn, bool *zero)
+{
+	if (!zone_alloc_exact_locked(pcp->zone, order, type, n, pfn, zero))
+		return false;
+	count_direct(&pcp->direct_allocs, n);
 	return true;
 }
 
@@ -283,7 +321,7 @@ void pcp_free_direct(struct pcp *pcp, unsigned order, uint32_t n,
 		     const pfn_t *pfns)
 {
 	give_to_zone(pcp, order, n, pfns);
-	atomic_fetch_add_explicit(&pcp->direct_frees, n, memory_order_relaxed);
+	count_direct(&pcp->direct_frees, n);
 }
 
 /* A slow visit to a list: capacity follows use. */
@@ -340,8 +378,8 @@ static void trim(struct pcp *pcp, struct pcp_set *set, uint32_t cpu,
 		 unsigned order, enum mobility type, pfn_t pfn)
 {
 	unsigned list = pcp_list(type, order);
-	pfn_t all[704 + 1];
-	uint32_t n, out = pcp->batch[order];
+	pfn_t all[MAX_SLOTS + 1];
+	uint32_t n, out = pcp->batch[order], high;
 
 	if (!set_is_open(set))
 		set_start(pcp, set);
@@ -353,6 +391,10 @@ static void trim(struct pcp *pcp, struct pcp_set *set, uint32_t cpu,
 		pcp_free_direct(pcp, order, 1, &pfn);
 		return;
 	}
+	/* More than a batch if the capacity was lowered under the list. */
+	high = set->list[list].high;
+	if (n + 1 > high + out)
+		out = n + 1 - high;
 	if (out > n)
 		out = n;
 	all[n] = pfn;
@@ -378,10 +420,12 @@ bool pcp_alloc_slow(struct pcp *pcp, unsigned order, enum mobility type,
 
 	if (order < PCP_ORDERS && pcp->high_max[order])
 		set = set_try(pcp, cpu);
-	if (!set)
-		return pcp_alloc_direct(pcp, order, type, pfn);
-	ok = refill(pcp, set, cpu, order, type, pfn);
-	lock_release(&set->lock);
+	if (set) {
+		ok = refill(pcp, set, cpu, order, type, pfn);
+		lock_release(&set->lock);
+	} else {
+		ok = alloc_direct(pcp, order, type, pfn);
+	}
 	pcp_maintain(pcp);
 	return ok;
 }
@@ -394,12 +438,12 @@ void pcp_free_slow(struct pcp *pcp, unsigned order, enum mobility type,
 
 	if (order < PCP_ORDERS && pcp->high_max[order])
 		set = set_try(pcp, cpu);
-	if (!set) {
+	if (set) {
+		trim(pcp, set, cpu, order, type, pfn);
+		lock_release(&set->lock);
+	} else {
 		pcp_free_direct(pcp, order, 1, &pfn);
-		return;
 	}
-	trim(pcp, set, cpu, order, type, pfn);
-	lock_release(&set->lock);
 	pcp_maintain(pcp);
 }
 
@@ -485,25 +529,37 @@ static size_t alloc_bulk_from_list(struct pcp *pcp, unsigned list, size_t n,
 	return got;
 }
 
+/* The CPU that may own a block: decay looks after those with an open set. */
+static uint32_t owning_cpu(const struct pcp *pcp)
+{
+	uint32_t cpu = this_cpu(pcp);
+
+	if (cpu == PCP_CPU_NONE || !set_is_open(pcp_set(pcp, cpu)))
+		return PCP_CPU_NONE;
+	return cpu;
+}
+
 size_t pcp_alloc_bulk(struct pcp *pcp, unsigned order, enum mobility type,
 		      size_t n, pfn_t *pfns)
 {
-	unsigned list = pcp_list(type, order);
 	size_t got = 0;
 
 	if (order < PCP_ORDERS && pcp->high_max[order])
-		got = alloc_bulk_from_list(pcp, list, n, pfns);
+		got = alloc_bulk_from_list(pcp, pcp_list(type, order), n, pfns);
+	if (got == n)
+		return n;
 	while (got < n) {
 		size_t now = n - got < ZONE_BATCH ? n - got : ZONE_BATCH;
-		unsigned more = take_from_zone(pcp, order, type, this_cpu(pcp),
-					       (unsigned)now, pfns + got);
+		unsigned more =
+			take_from_zone(pcp, order, type, owning_cpu(pcp),
+				       (unsigned)now, pfns + got);
 
 		if (more == 0)
 			break;
 		got += more;
-		atomic_fetch_add_explicit(&pcp->direct_allocs, more,
-					  memory_order_relaxed);
+		count_direct(&pcp->direct_allocs, more);
 	}
+	pcp_maintain(pcp);
 	return got;
 }
 
@@ -533,12 +589,13 @@ static bool fence(const struct pcp *pcp, int cpu)
 	if (pcp->way != QUIRE_WAY_RSEQ || platform_rseq_fence(cpu) == 0)
 		return true;
 	report(pcp->reporter,
-	       "membarrier for CPU %d failed: its page lists stay as they are",
-	       cpu);
+	       "membarrier for CPU %d failed (errno %d): page lists stay as "
+	       "they are",
+	       cpu, errno);
 	return false;
 }
 
-void pcp_hold_all(struct pcp *pcp, bool drain)
+bool pcp_hold_all(struct pcp *pcp, bool drain)
 {
 	for (uint32_t cpu = 0; cpu < pcp->nr_cpus; cpu++) {
 		struct pcp_set *set = pcp_set(pcp, cpu);
@@ -547,12 +604,15 @@ void pcp_hold_all(struct pcp *pcp, bool drain)
 		if (set_is_open(set))
 			set_close_stacks(set);
 	}
-	if (!fence(pcp, -1) || !drain)
-		return;
+	if (!fence(pcp, -1))
+		return false;
+	if (!drain)
+		return true;
 	for (uint32_t cpu = 0; cpu < pcp->nr_cpus; cpu++)
 		if (set_is_open(pcp_set(pcp, cpu)))
 			set_drain(pcp, pcp_set(pcp, cpu));
 	zone_disown_all(pcp->zone);
+	return true;
 }
 
 void pcp_release_all(struct pcp *pcp)

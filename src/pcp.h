@@ -48,7 +48,7 @@ struct pcp_set {
 	struct pcp_list_state list[PCP_LISTS];
 };
 
-/* What the pages' lists of one zone have in common. (c) but for the last */
+/* What the page lists of one zone have in common: (c) constant, (a) atomic */
 struct pcp {
 	char *sets; /* set n at n << CPU_SET_SHIFT */
 	uint32_t nr_cpus;
@@ -117,10 +117,8 @@ void pcp_free_slow(struct pcp *pcp, unsigned order, enum mobility type,
 size_t pcp_alloc_bulk(struct pcp *pcp, unsigned order, enum mobility type,
 		      size_t n, pfn_t *pfns);
 
-/* Past the lists: one block; n pages of order 0 in a run, 2^order aligned; and
- * back, blocks whose state words nobody reads any more. */
-bool pcp_alloc_direct(struct pcp *pcp, unsigned order, enum mobility type,
-		      pfn_t *pfn);
+/* Past the lists: n pages of order 0 in a run, 2^order aligned; and back,
+ * blocks whose state words nobody reads any more. */
 bool pcp_alloc_exact(struct pcp *pcp, unsigned order, enum mobility type,
 		     uint64_t n, pfn_t *pfn, bool *zero);
 void pcp_free_direct(struct pcp *pcp, unsigned order, uint32_t n,
@@ -129,10 +127,16 @@ void pcp_free_direct(struct pcp *pcp, unsigned order, uint32_t n,
 /*
  * Takes and closes every set and moves its pages to the zone; until
  * pcp_release_all() the zone holds all that is free. The caller holds the drain
- * lock. With several zones: in ascending order.
+ * lock. With several zones: in ascending order. False, with errno: the fence
+ * failed and nothing was drained; they are held all the same.
  */
-void pcp_hold_all(struct pcp *pcp, bool drain);
+bool pcp_hold_all(struct pcp *pcp, bool drain);
 void pcp_release_all(struct pcp *pcp);
+/* Every set is held, and the zone's lock: what is not there does not exist. */
+bool pcp_alloc_held(struct pcp *pcp, unsigned order, enum mobility type,
+		    pfn_t *pfn);
+bool pcp_alloc_exact_held(struct pcp *pcp, unsigned order, enum mobility type,
+			  uint64_t n, pfn_t *pfn, bool *zero);
 /* Timed work, if it is due; returns the sets drained. */
 unsigned pcp_maintain(struct pcp *pcp);
 

@@ -362,21 +362,31 @@ static void tell_live(struct quire *q, uint64_t live)
 	}
 }
 
+/* Pages with callers once the lists are drained; -1 if they cannot be. */
+static int64_t count_live(struct quire *q)
+{
+	int64_t live = q->map.region.end - q->map.region.first;
+	bool drained = allocator_hold(q);
+	int error = errno;
+
+	for (unsigned z = 0; z < q->nr_zones; z++)
+		live -= (int64_t)zone_free_pages(q->zone[z]);
+	allocator_release(q);
+	errno = error;
+	return drained ? live : -1;
+}
+
 int quire_destroy(struct quire *q)
 {
-	uint64_t live = q->map.region.end - q->map.region.first;
+	int64_t live = q->forked ? 0 : count_live(q);
 	struct arena arena;
 
-	if (!q->forked) {
-		allocator_hold(q, true);
-		for (unsigned z = 0; z < q->nr_zones; z++)
-			live -= zone_free_pages(q->zone[z]);
-		allocator_release(q);
-		if (live) {
-			tell_live(q, live);
-			errno = EBUSY;
-			return -1;
-		}
+	if (live < 0)
+		return -1;
+	if (live) {
+		tell_live(q, (uint64_t)live);
+		errno = EBUSY;
+		return -1;
 	}
 	fork_unregister(q);
 	if (q->way == QUIRE_WAY_BOUND)

@@ -31,7 +31,9 @@ int quire_stat(const struct quire *q, struct quire_stat *stat, size_t stat_size)
 		all.zone_locks += load(&q->zone[z]->locks);
 	}
 	all.pages_parked = count.parked_pages;
-	all.pages_live = all.pages - all.pages_free - all.pages_parked;
+	/* Pages that moved meanwhile may have been seen twice. */
+	if (all.pages_free + all.pages_parked < all.pages)
+		all.pages_live = all.pages - all.pages_free - all.pages_parked;
 	all.pcp_allocs = count.pops;
 	all.pcp_frees = count.pushes;
 	all.allocs = count.pops + count.zone_allocs;

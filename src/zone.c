@@ -43,12 +43,12 @@ enum { OWNED_MIN_BLOCKS = 8 };
 /* A scan holds the lock for this many pageblocks at a time. */
 enum { SCAN_BLOCKS = 16 };
 
-static void zone_lock(struct zone *zone)
+static void lock_zone(struct zone *zone)
 {
 	lock_acquire(&zone->lock);
 }
 
-static void zone_lock_counted(struct zone *zone)
+void zone_lock(struct zone *zone)
 {
 	lock_acquire(&zone->lock);
 	atomic_store_explicit(
@@ -57,7 +57,7 @@ static void zone_lock_counted(struct zone *zone)
 		memory_order_relaxed);
 }
 
-static void zone_unlock(struct zone *zone)
+void zone_unlock(struct zone *zone)
 {
 	assert_debug(zone_free_pages(zone) ==
 			     zone->free_whole + zone->free_broken,
@@ -464,17 +464,18 @@ static unsigned give_pages(struct zone *zone, unsigned order, unsigned n,
 
 /* --- the zone's own calls --- */
 
-unsigned zone_alloc(struct zone *zone, unsigned order, enum mobility type,
-		    uint32_t cpu, unsigned n, pfn_t *pfns, uint64_t *zero)
+unsigned zone_alloc_locked(struct zone *zone, unsigned order,
+			   enum mobility type, uint32_t cpu, unsigned n,
+			   pfn_t *pfns, uint64_t *zero)
 {
 	unsigned taken = 0;
 
 	assert_debug(n <= ZONE_BATCH && order <= QUIRE_MAX_ORDER,
 		     "n %u, order %u", n, order);
+	assert_debug(lock_held(&zone->lock), "zone %u: not locked", zone->id);
 	*zero = 0;
 	if (fault_hit(FAULT_ZONE))
 		return 0;
-	zone_lock_counted(zone);
 	while (taken < n) {
 		if (order >= BLOCK_ORDER) {
 			bool clean;
@@ -496,6 +497,16 @@ unsigned zone_alloc(struct zone *zone, unsigned order, enum mobility type,
 			taken += got;
 		}
 	}
+	return taken;
+}
+
+unsigned zone_alloc(struct zone *zone, unsigned order, enum mobility type,
+		    uint32_t cpu, unsigned n, pfn_t *pfns, uint64_t *zero)
+{
+	unsigned taken;
+
+	zone_lock(zone);
+	taken = zone_alloc_locked(zone, order, type, cpu, n, pfns, zero);
 	zone_unlock(zone);
 	return taken;
 }
@@ -527,14 +538,15 @@ static void break_taken(struct zone *zone, uint32_t index, enum mobility type)
 	block->free = 0;
 }
 
-bool zone_alloc_exact(struct zone *zone, unsigned order, enum mobility type,
-		      uint64_t pages, pfn_t *pfn, bool *zero)
+bool zone_alloc_exact_locked(struct zone *zone, unsigned order,
+			     enum mobility type, uint64_t pages, pfn_t *pfn,
+			     bool *zero)
 {
 	bool taken = false;
 
+	assert_debug(lock_held(&zone->lock), "zone %u: not locked", zone->id);
 	if (fault_hit(FAULT_ZONE))
 		return false;
-	zone_lock_counted(zone);
 	if (order >= BLOCK_ORDER) {
 		taken = take_pageblocks(zone, order, pfn, zero);
 		/* Single pages come back later: each kept pageblock needs its
@@ -556,6 +568,16 @@ bool zone_alloc_exact(struct zone *zone, unsigned order, enum mobility type,
 	if (taken)
 		give_tail(zone, (pfn_t)(*pfn + pages),
 			  (UINT64_C(1) << order) - pages);
+	return taken;
+}
+
+bool zone_alloc_exact(struct zone *zone, unsigned order, enum mobility type,
+		      uint64_t pages, pfn_t *pfn, bool *zero)
+{
+	bool taken;
+
+	zone_lock(zone);
+	taken = zone_alloc_exact_locked(zone, order, type, pages, pfn, zero);
 	zone_unlock(zone);
 	return taken;
 }
@@ -564,7 +586,7 @@ void zone_free(struct zone *zone, unsigned order, unsigned n, const pfn_t *pfns)
 {
 	assert_debug(n <= ZONE_BATCH && order <= QUIRE_MAX_ORDER,
 		     "n %u, order %u", n, order);
-	zone_lock_counted(zone);
+	zone_lock(zone);
 	for (unsigned i = 0; i < n;) {
 		if (order >= BLOCK_ORDER)
 			give_pageblocks(zone, order, pfns[i++]);
@@ -578,7 +600,7 @@ void zone_disown(struct zone *zone, uint32_t cpu)
 {
 	if (cpu >= zone->nr_owners)
 		return;
-	zone_lock(zone);
+	lock_zone(zone);
 	for (unsigned type = 0; type < NR_MOBILITY; type++) {
 		uint32_t owned = *owned_by(zone, cpu, type);
 
@@ -590,7 +612,7 @@ void zone_disown(struct zone *zone, uint32_t cpu)
 
 void zone_disown_all(struct zone *zone)
 {
-	zone_lock(zone);
+	lock_zone(zone);
 	disown_all(zone);
 	zone_unlock(zone);
 }
@@ -647,7 +669,7 @@ void zone_init(struct zone *zone, unsigned id, pfn_t first, pfn_t end,
 	zone->nr_gigablocks = (uint32_t)(zone_gigablocks_bytes(first, end) /
 					 sizeof(*gigablocks));
 	zone->owned = owned;
-	if ((uint64_t)(tail - head) / OWNED_MIN_BLOCKS >=
+	if ((uint64_t)(tail - head + 1) / OWNED_MIN_BLOCKS >=
 	    (uint64_t)owners * NR_MOBILITY)
 		zone->nr_owners = owners;
 	if (whole > align_up(first, BLOCK_UNITS))
@@ -665,7 +687,7 @@ void zone_runs(struct zone *zone, uint64_t runs[QUIRE_NR_ORDERS])
 	uint32_t end = (zone->end - 1) >> BLOCK_ORDER;
 
 	for (uint32_t i = 0; i < zone->nr_gigablocks; i++) {
-		zone_lock(zone);
+		lock_zone(zone);
 		if (zone->fresh == i)
 			start_gigablock(zone, zone->fresh++);
 		buddy_runs_locked(&zone->gigablocks[i].block,
@@ -673,7 +695,7 @@ void zone_runs(struct zone *zone, uint64_t runs[QUIRE_NR_ORDERS])
 		zone_unlock(zone);
 	}
 	while (at <= end) {
-		zone_lock(zone);
+		lock_zone(zone);
 		for (unsigned i = 0; i < SCAN_BLOCKS && at <= end; i++, at++) {
 			struct block *block = memmap_pageblock(zone->map, at);
 

@@ -60,6 +60,10 @@ void zone_init(struct zone *zone, unsigned id, pfn_t first, pfn_t end,
 	       uint32_t *owned, uint32_t owners,
 	       const struct reporter *reporter);
 
+/* Counted as an acquisition to alloc or free. */
+void zone_lock(struct zone *zone);
+void zone_unlock(struct zone *zone);
+
 /*
  * Takes up to n <= ZONE_BATCH blocks of an order, 0 to 18, for a CPU (or
  * UINT32_MAX for nobody); returns how many, 0 when no run is left. Bit i of
@@ -73,6 +77,14 @@ unsigned zone_alloc(struct zone *zone, unsigned order, enum mobility type,
  */
 bool zone_alloc_exact(struct zone *zone, unsigned order, enum mobility type,
 		      uint64_t pages, pfn_t *pfn, bool *zero);
+/* The same with the zone lock held, so that several zones can be asked at one
+ * moment. */
+unsigned zone_alloc_locked(struct zone *zone, unsigned order,
+			   enum mobility type, uint32_t cpu, unsigned n,
+			   pfn_t *pfns, uint64_t *zero);
+bool zone_alloc_exact_locked(struct zone *zone, unsigned order,
+			     enum mobility type, uint64_t pages, pfn_t *pfn,
+			     bool *zero);
 /* Frees n <= ZONE_BATCH blocks of an order. */
 void zone_free(struct zone *zone, unsigned order, unsigned n,
 	       const pfn_t *pfns);

@@ -261,15 +261,15 @@ void blocks_give_all(struct worker *w)
 {
 	for (unsigned i = 0; i < WORKER_SLOTS; i++)
 		while (w->slot[i].page)
-			block_give(w, &w->slot[i], rng_next(&w->rng));
+			block_give(w, &w->slot[i], rng_next(&w->reply));
 }
 
 /* --- steps --- */
 
 /* Half of them 0, each further order half as often, now and then any. */
-static unsigned draw_order(struct worker *w)
+static unsigned draw_order(struct worker *w, struct rng *rng)
 {
-	uint64_t r = rng_next(&w->rng);
+	uint64_t r = rng_next(rng);
 	unsigned max = 0, order = 0;
 
 	while (max < QUIRE_MAX_ORDER && UINT64_C(2) << max <= w->share)
@@ -283,9 +283,9 @@ static unsigned draw_order(struct worker *w)
 	return order < max ? order : max;
 }
 
-static unsigned draw_flags(struct worker *w, unsigned order)
+static unsigned draw_flags(struct worker *w, struct rng *rng, unsigned order)
 {
-	uint64_t r = rng_next(&w->rng);
+	uint64_t r = rng_next(rng);
 	unsigned flags = 0;
 
 	if (r % 16 == 0 && order <= ZERO_ORDER)
@@ -362,7 +362,10 @@ static void misuse(struct worker *w, const struct block *block, uint64_t pick)
 static void step_take(struct worker *w, unsigned slot, uint64_t pick)
 {
 	struct block *blocks[BULK_MAX], *block = &w->slot[slot];
-	unsigned order = draw_order(w), flags = draw_flags(w, order);
+	/* Of this step alone: what comes next does not depend on it. */
+	struct rng rng = { pick };
+	unsigned order = draw_order(w, &rng);
+	unsigned flags = draw_flags(w, &rng, order);
 	uint64_t room = may_take(w) >> order;
 	uint32_t pages =
 		1 + (uint32_t)(pick >> 8) % (pick >> 4 & 7 ? 64 : EXACT_MAX);

@@ -4,10 +4,11 @@
  *
  * A run is one mode in one way of being a CPU, on an allocator of its own. It
  * goes in rounds of a fixed number of steps, so that a seed determines what
- * each thread does; time only decides how many rounds there are. Between rounds
- * all threads stand still at a barrier, and the first one checks everything
- * (run.c). A mode is one file that defines a struct mode; quire-stress.c has
- * the table of them.
+ * each thread tries at each step; time only decides how many rounds there are.
+ * (What comes of a step also depends on the others: where an allocation failed
+ * there is nothing to free.) Between rounds all threads stand still at a
+ * barrier, and the first one checks everything (run.c). A mode is one file that
+ * defines a struct mode; quire-stress.c has the table of them.
  */
 #ifndef STRESS_MODE_H
 #define STRESS_MODE_H

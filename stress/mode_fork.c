@@ -19,7 +19,7 @@
 
 #include "blocks.h"
 
-enum { PAIRS = 4, CHILD_STEPS = 200, CHILD_SECONDS = 60 };
+enum { PAIRS = 4, CHILD_STEPS = 200, CHILD_SECONDS = 20 };
 
 static void fork_round(struct worker *w)
 {

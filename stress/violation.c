@@ -67,7 +67,7 @@ void violation_catch_crashes(void)
 {
 	static const int signals[] = { SIGSEGV, SIGBUS, SIGFPE, SIGABRT };
 	struct sigaction act = { .sa_handler = crashed,
-				 .sa_flags = SA_RESETHAND };
+				 .sa_flags = (int)SA_RESETHAND };
 	struct sigaction old;
 
 	/* A sanitizer's handlers tell more. */

@@ -358,14 +358,38 @@ static void test_conf_checked(void **state)
 	(void)state;
 	setenv("QUIRE_CONF", "cpus:65535", 1);
 	refuses(&options, "cpus 65535");
-	setenv("QUIRE_CONF", "prefault:1", 1);
-	options.flags = QUIRE_OFFSETS;
-	refuses(&options, "range of offsets");
 	setenv("QUIRE_CONF", "size:1M", 1);
 	options = good();
 	options.size = 0;
 	accepts(&options);
 	assert_int_equal(settings.options.size, 1 << 20);
+}
+
+/* The environment cannot make a region of the caller's larger than it is. */
+static void test_conf_fits(void **state)
+{
+	static const char *const of_offsets[] = { "size:1T", "prefault:1",
+						  "mlock:1", "dontfork:1" };
+	struct quire_options options = good();
+
+	(void)state;
+	options.flags = QUIRE_OFFSETS;
+	for (size_t i = 0; i < TEST_LENGTH(of_offsets); i++) {
+		messages.count = 0;
+		setenv("QUIRE_CONF", of_offsets[i], 1);
+		accepts(&options);
+		expect_told("does not fit the region");
+		assert_int_equal(settings.options.size, options.size);
+		assert_int_equal(settings.options.flags, QUIRE_OFFSETS);
+	}
+	messages.count = 0;
+	options.flags = 0;
+	options.address = &options;
+	setenv("QUIRE_CONF", "size:1T,race:1", 1);
+	accepts(&options);
+	expect_told("does not fit the region in \"size:1T\"");
+	assert_int_equal(settings.options.size, options.size);
+	assert_int_equal(settings.options.flags, QUIRE_CHECK_RACE);
 }
 
 int main(void)
@@ -382,6 +406,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_conf_several, begin, end),
 		cmocka_unit_test_setup_teardown(test_conf_unknown, begin, end),
 		cmocka_unit_test_setup_teardown(test_conf_checked, begin, end),
+		cmocka_unit_test_setup_teardown(test_conf_fits, begin, end),
 	};
 
 	return cmocka_run_group_tests_name("options", tests, NULL, NULL);

@@ -190,7 +190,9 @@ static pfn_t take_direct(unsigned order)
 {
 	pfn_t pfn;
 
-	assert_true(pcp_alloc_direct(&f.pcp, order, TYPE, &pfn));
+	zone_lock(&f.zone);
+	assert_true(pcp_alloc_held(&f.pcp, order, TYPE, &pfn));
+	zone_unlock(&f.zone);
 	return pfn;
 }
 

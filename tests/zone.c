@@ -380,7 +380,7 @@ static void test_whole_blocks_stay(void **state)
 	pfn_t block;
 
 	(void)state;
-	start_one(&f, 0, 512 * 16, 2);
+	start_one(&f, 0, 512 * 15, 2);
 	block = take_block(&f);
 	give_pages(&f, block + 3, 400);
 	whole = f.zone[0].free_whole;
@@ -551,10 +551,10 @@ static void test_small_zones_own_nothing(void **state)
 	struct fixture f;
 
 	(void)state;
-	start_one(&f, 0, 512 * 16, 2);
+	start_one(&f, 0, 512 * 15, 2);
 	assert_int_equal(f.zone[0].nr_owners, 0);
 	stop(&f);
-	start_one(&f, 0, 512 * 17, 2);
+	start_one(&f, 0, 512 * 16, 2);
 	assert_int_equal(f.zone[0].nr_owners, 2);
 	stop(&f);
 }

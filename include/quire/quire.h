@@ -32,8 +32,12 @@
  *    quire_pfn_to_page, quire_virt_to_page, ...) may be called from a signal
  *    handler; page_put may not, for it can free;
  *  - units: sizes are bytes where the name says size or bytes, else pages;
- *  - fork: in the child of a fork, an allocator over private memory that is
- *    not hugetlb goes on working as a copy; any other fails with EPERM there.
+ *  - fork: in the child of a fork, an allocator over memory that quire
+ *    reserved, not hugetlb and not QUIRE_DONTFORK, goes on working as a copy.
+ *    Of any other the child has only the tables: calls that would change or
+ *    check it fail with EPERM, quire_stat() and the page accessors show the
+ *    state at the fork. Blocks that other threads were just allocating or
+ *    freeing stay live in a copy.
  */
 #ifndef QUIRE_QUIRE_H
 #define QUIRE_QUIRE_H
@@ -100,7 +104,8 @@ enum quire_way {
  * with the keys size, backing (1g, 2m, thp, base, several joined by '+'),
  * way (rseq, trylock, bound), cpus, decay_ms, prefault, mlock, dontfork, race
  * (0 or 1) and debug (memblock, init, joined by '+'). Sizes take K, M, G, T.
- * An unknown key or value is reported and skipped.
+ * An unknown key or value is reported and skipped, and so is the size of a
+ * region that the caller brings, or a key about memory for QUIRE_OFFSETS.
  */
 struct quire_options {
 	size_t struct_size; /* sizeof(struct quire_options) of the caller */
@@ -142,15 +147,17 @@ struct quire_options {
  * Creates an allocator. NULL options, or 0 as size without QUIRE_CONF, is
  * EINVAL. Cost does not depend on the size of the region.
  * Errors: EINVAL (options, each named), ENOMEM (no backing asked for can be
- * had, or no room for the tables), EPERM (mlock), ENOTSUP (a way that cannot
- * be had here).
+ * had, or no room for the tables), EPERM (mlock), EACCES (QUIRE_PREFAULT of a
+ * region that is not writable), ENOTSUP (a way that cannot be had here),
+ * EAGAIN (QUIRE_WAY_BOUND: no thread key is left).
  */
 QUIRE_API struct quire *quire_create(const struct quire_options *options);
 
 /*
  * Destroys an allocator and unmaps what it reserved; a region of the caller is
  * left alone. With live pages: EBUSY, the first of them are reported one a
- * line, and the allocator goes on working.
+ * line, and the allocator goes on working. It also does if membarrier fails and
+ * the lists cannot be drained (membarrier's errno).
  */
 QUIRE_API int quire_destroy(struct quire *q);
 
@@ -194,7 +201,8 @@ QUIRE_API const char *quire_backing_name(enum quire_backing backing);
  * descriptor of the first, the head. The caller holds one reference. Contents
  * (without QUIRE_ZERO) and the private word are unspecified; page flags are 0.
  * Errors: ENOMEM, after every CPU's lists were drained and no run was left;
- * EINVAL (order, flags); EPERM (child of a fork).
+ * EINVAL (order, flags); ENOTSUP (QUIRE_ZERO with offsets); EPERM (child of a
+ * fork).
  */
 QUIRE_API struct quire_page *quire_alloc_pages(struct quire *q, unsigned order,
 					       unsigned flags);
@@ -310,13 +318,16 @@ QUIRE_API void quire_page_set_private(struct quire_page *page, uint64_t value);
 QUIRE_API int quire_cpu_bind(struct quire *q, unsigned n);
 QUIRE_API int quire_cpu_unbind(struct quire *q);
 
-/* Gives every CPU's parked pages and owned blocks back to the zones. */
+/*
+ * Gives every CPU's parked pages and owned blocks back to the zones. Fails only
+ * with EPERM, or with membarrier's errno if that fails.
+ */
 QUIRE_API int quire_drain_all(struct quire *q);
 
 /*
  * Timed work that is due: page lists idle for decay_ms are drained. The slow
  * paths of other calls do the same, so calling it is needed only where no
- * calls happen. Returns the number of CPUs drained.
+ * calls happen. Returns how many CPUs' lists were drained, in each zone.
  */
 QUIRE_API int quire_maintain(struct quire *q);
 

@@ -11,6 +11,8 @@
 #define noinline __attribute__((__noinline__))
 /* Slow paths: out of line, away from the hot text. */
 #define cold __attribute__((__cold__, __noinline__))
+/* Runs when the library is loaded, before anybody can call it. */
+#define at_load __attribute__((__constructor__))
 #define cacheline_aligned __attribute__((aligned(64)))
 #define printf_like(fmt, args) __attribute__((format(printf, fmt, args)))
 

@@ -4,10 +4,11 @@
  *
  * Memory: an arena's address range is reserved once, without access and
  * without commitment (PROT_NONE, MAP_NORESERVE), and backing is put behind
- * parts of it in place. A hugetlb mapping over a reserved part replaces it, and
- * when the pool is short the kernel has already unmapped what was there: the
- * hole is taken again with MAP_FIXED_NOREPLACE, so that a mapping which another
- * thread may have put there meanwhile is never overwritten.
+ * parts of it in place. hugetlb memory is mapped elsewhere first and moved over
+ * the reserved part, for a mapping with MAP_FIXED that fails for want of
+ * hugepages has already unmapped what was there. Where the move fails (before
+ * Linux 5.16) there is such a hole: it is taken again only if nobody else has
+ * mapped anything there, and the caller is told (EFAULT) if it is lost.
  *
  * rseq: glibc 2.35 and later registers every thread. Whether sequences can be
  * used is decided by three things: this thread is registered, membarrier knows
@@ -123,24 +124,33 @@ int platform_back_thp(void *addr, size_t size)
 
 int platform_back_hugetlb(void *addr, size_t size, unsigned page_shift)
 {
-	const int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED;
+	const int flags = MAP_PRIVATE | MAP_ANONYMOUS;
 	int huge = MAP_HUGETLB | (int)(page_shift << MAP_HUGE_SHIFT);
+	void *got, *moved, *again;
 	int error;
-	void *got;
 
 	if (injected(FAULT_MAP, ENOMEM))
 		return -1;
-	got = mmap(addr, size, PROT_READ | PROT_WRITE, flags | huge, -1, 0);
-	if (got != MAP_FAILED)
+	got = mmap(NULL, size, PROT_READ | PROT_WRITE, flags | huge, -1, 0);
+	if (got == MAP_FAILED)
+		return -1;
+	moved = mremap(got, size, size, MREMAP_MAYMOVE | MREMAP_FIXED, addr);
+	if (moved != MAP_FAILED)
 		return 0;
 	error = errno;
-	got = mmap(addr, size, PROT_NONE,
-		   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE |
-			   MAP_FIXED_NOREPLACE,
-		   -1, 0);
-	/* EEXIST: the failed mapping had left the range in place. */
-	errno = got == MAP_FAILED && errno != EEXIST ? EFAULT : error;
+	munmap(got, size);
+	again = mmap(addr, size, PROT_NONE,
+		     flags | MAP_NORESERVE | MAP_FIXED_NOREPLACE, -1, 0);
+	errno = again == MAP_FAILED ? EFAULT : error;
 	return -1;
+}
+
+/* Whether the kernel has the advice (Linux 5.14): asked of a writable page. */
+static bool can_populate(void)
+{
+	static char page[4096] __attribute__((aligned(4096)));
+
+	return madvise(page, sizeof(page), MADV_POPULATE_WRITE) == 0;
 }
 
 int platform_populate(void *addr, size_t size)
@@ -151,7 +161,11 @@ int platform_populate(void *addr, size_t size)
 		return 0;
 	if (errno != EINVAL)
 		return -1;
-	/* Before Linux 5.14: touch each page, keeping what is there. */
+	if (can_populate()) {
+		errno = EACCES; /* the region is not writable */
+		return -1;
+	}
+	/* Touch each page, keeping what is there. */
 	for (size_t at = 0; at < size; at += 4096)
 		atomic_fetch_add((_Atomic char *)addr + at, 0);
 	return 0;
@@ -164,11 +178,21 @@ int platform_mlock(void *addr, size_t size)
 	return mlock(addr, size);
 }
 
+void platform_munlock(void *addr, size_t size)
+{
+	munlock(addr, size);
+}
+
 int platform_dontfork(void *addr, size_t size)
 {
 	if (injected(FAULT_MADVISE, ENOTSUP))
 		return -1;
 	return madvise(addr, size, MADV_DONTFORK);
+}
+
+void platform_dofork(void *addr, size_t size)
+{
+	madvise(addr, size, MADV_DOFORK);
 }
 
 /*
@@ -214,9 +238,13 @@ static int membarrier(int command, unsigned flags, int cpu)
 
 ptrdiff_t rseq_area;
 
-bool platform_rseq_usable(void)
+static at_load void find_rseq_area(void)
 {
 	rseq_area = __rseq_offset;
+}
+
+bool platform_rseq_usable(void)
+{
 	if (!rseq_thread_registered())
 		return false;
 	return membarrier(MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED_RSEQ, 0,

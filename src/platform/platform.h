@@ -25,11 +25,14 @@ void platform_unmap(void *addr, size_t size);
 /* Puts zeroed memory behind a part of a reserved range. */
 int platform_back_base(void *addr, size_t size);
 int platform_back_thp(void *addr, size_t size); /* ENOTSUP: THP is off */
+/* EFAULT: the reserved range there is lost, and nobody's to unmap. */
 int platform_back_hugetlb(void *addr, size_t size, unsigned page_shift);
 
 int platform_populate(void *addr, size_t size);
 int platform_mlock(void *addr, size_t size);
+void platform_munlock(void *addr, size_t size);
 int platform_dontfork(void *addr, size_t size);
+void platform_dofork(void *addr, size_t size);
 
 /* --- CPUs --- */
 
