@@ -313,7 +313,7 @@ QUIRE_API void quire_page_set_private(struct quire_page *page, uint64_t value);
  * QUIRE_WAY_BOUND: the calling thread stands in for CPU n, 0 <= n < cpus, until
  * it unbinds or exits. Unbound threads work too, without page lists.
  * Errors: EBUSY (n has a thread, or the thread has an n), EINVAL (n), ENOTSUP
- * (another way is in use).
+ * (another way is in use). Unbinding a thread that is not bound: EINVAL.
  */
 QUIRE_API int quire_cpu_bind(struct quire *q, unsigned n);
 QUIRE_API int quire_cpu_unbind(struct quire *q);
@@ -352,7 +352,7 @@ struct quire_stat {
 	uint64_t drains;     /* lists emptied or trimmed to a zone */
 	uint64_t failures;   /* calls that returned ENOMEM */
 	uint64_t refused;    /* frees, gets and puts refused with a report */
-	uint64_t zone_locks; /* zone lock acquisitions */
+	uint64_t zone_locks; /* zone lock acquisitions, to alloc or free */
 	uint64_t zeroed;     /* pages cleared for QUIRE_ZERO */
 };
 
@@ -363,7 +363,7 @@ QUIRE_API int quire_stat(const struct quire *q, struct quire_stat *stat,
 /*
  * Free runs per order, as /proc/buddyinfo counts them: runs[k] maximal aligned
  * free runs of exactly 2^k pages in the zones (parked pages are not free).
- * Scans the tables under the zone lock, one pageblock at a time.
+ * Scans the tables under the zone lock, a few pageblocks at a time.
  */
 QUIRE_API int quire_free_runs(struct quire *q, uint64_t runs[QUIRE_NR_ORDERS]);
 
