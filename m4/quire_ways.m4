@@ -9,5 +9,5 @@ AC_DEFUN([QUIRE_WAYS], [
 		[quire_rseq_glibc=no], [#include <sys/rseq.h>])
 	quire_ways="trylock bound"
 	AS_CASE([$host_cpu:$quire_rseq_glibc:$ac_cv_header_linux_membarrier_h],
-		[x86_64:yes:yes], [quire_ways="rseq $quire_ways"])
+		[x86_64:yes:yes|aarch64:yes:yes], [quire_ways="rseq $quire_ways"])
 ])

@@ -59,12 +59,21 @@ static _Thread_local volatile struct {
 static char sets[SETS << CPU_SET_SHIFT] __attribute__((aligned(4096)));
 static char twin[1 << CPU_SET_SHIFT] __attribute__((aligned(4096)));
 
-static void pretend(uint32_t cpu)
+static uintptr_t thread_pointer(void)
 {
+#if defined(__x86_64__)
 	uintptr_t pointer;
 
 	__asm__("movq %%fs:0, %0" : "=r"(pointer));
-	rseq_area = (ptrdiff_t)((uintptr_t)&area - pointer);
+	return pointer;
+#else
+	return (uintptr_t)__builtin_thread_pointer();
+#endif
+}
+
+static void pretend(uint32_t cpu)
+{
+	rseq_area = (ptrdiff_t)((uintptr_t)&area - thread_pointer());
 	area.cpu = cpu;
 }
 
@@ -374,11 +383,19 @@ static bool is_abort(uintptr_t ip)
 	return false;
 }
 
+static uintptr_t interrupted_at(const ucontext_t *at)
+{
+#if defined(__x86_64__)
+	return (uintptr_t)at->uc_mcontext.gregs[REG_RIP];
+#else
+	return at->uc_mcontext.pc;
+#endif
+}
+
 /* Whoever is interrupted in mid-sequence finds its stack changed. */
 static void on_tick(int signal, siginfo_t *info, void *context)
 {
-	const ucontext_t *at = context;
-	uintptr_t ip = (uintptr_t)at->uc_mcontext.gregs[REG_RIP];
+	uintptr_t ip = interrupted_at(context);
 	struct worker *w = self;
 
 	(void)signal;
@@ -422,7 +439,8 @@ static void *work(void *arg)
 	struct arena_of_sets *a = w->a;
 	struct sigevent event = { .sigev_notify = SIGEV_THREAD_ID,
 				  .sigev_signo = SIGUSR1 };
-	const struct itimerspec tick = { { 0, TICK_NS }, { 0, TICK_NS } };
+	const long ns = (long)test_setting("QUIRE_TEST_TICK_NS", TICK_NS);
+	const struct itimerspec tick = { { 0, ns }, { 0, ns } };
 	timer_t timer;
 
 	w->tid = (pid_t)syscall(SYS_gettid);
@@ -497,13 +515,13 @@ static uint32_t random_cpu(const cpu_set_t *allowed, struct test_rng *rng)
 
 static void storm(struct arena_of_sets *a)
 {
+	const uint64_t enough = test_setting("QUIRE_TEST_ROUNDS", ENOUGH_MOVES);
 	struct test_rng rng = test_seed();
 
 	while (atomic_load(&a->ready) < WORKERS)
 		sched_yield();
 	while (atomic_load(&a->finished) < WORKERS ||
-	       atomic_load(&a->aborts) < ENOUGH_ABORTS ||
-	       a->moves < ENOUGH_MOVES) {
+	       atomic_load(&a->aborts) < ENOUGH_ABORTS || a->moves < enough) {
 		uint32_t cpu = random_cpu(&a->allowed, &rng);
 		cpu_set_t one;
 
