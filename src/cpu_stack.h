@@ -31,7 +31,7 @@ struct cpu_stack {
 	uint32_t slots;	       /* (c) where the items lie, bytes from the set */
 };
 
-_Static_assert(sizeof(struct cpu_stack) == 16, "platform/rseq_*.h know offsets");
+_Static_assert(sizeof(struct cpu_stack) == 16, "rseq_*.h know the offsets");
 
 /* Added to the word per item: a pop that hands out, and one that only moves. */
 #define CPU_STACK_POPPED UINT64_C(0xffff)
