@@ -166,9 +166,10 @@ static int apply_flags(struct arena *arena, unsigned flags)
 	    platform_populate(pages, arena->size) != 0)
 		goto failed;
 	what = "mlock";
-	if (flags & QUIRE_MLOCK && platform_mlock(pages, arena->size) != 0)
-		goto failed;
+	/* A mlock() that fails can have locked some of it. */
 	arena->locked = flags & QUIRE_MLOCK;
+	if (arena->locked && platform_mlock(pages, arena->size) != 0)
+		goto failed;
 	return 0;
 failed:
 	report(arena->reporter, "cannot %s %llu bytes at %p (errno %d)", what,
@@ -196,9 +197,8 @@ static int back_arena(struct arena *arena, const struct arena_request *request)
 	else
 		arena->backing = QUIRE_BACKING_CALLER;
 	if (arena->backing == QUIRE_BACKING_DEFAULT) {
-		/* What is lost is not ours to unmap. */
 		if (errno == EFAULT)
-			arena->range_size = arena->table_size;
+			arena_lose_pages(arena);
 		errno = ENOMEM;
 		return -1;
 	}
@@ -255,6 +255,13 @@ void arena_fini(struct arena *arena)
 	if (!arena->reserved && arena->kept_out)
 		platform_dofork(pages, arena->size);
 	platform_unmap(arena->range, arena->range_size);
+}
+
+void arena_lose_pages(struct arena *arena)
+{
+	arena->range_size = arena->table_size;
+	arena->kept_out = false;
+	arena->locked = false;
 }
 
 int arena_add_to_memblock(const struct arena *arena, struct memblock *memblock)

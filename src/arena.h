@@ -52,6 +52,8 @@ int arena_plan(struct arena *arena, const struct arena_request *request,
 int arena_init(struct arena *arena, const struct arena_request *request,
 	       size_t table_size);
 void arena_fini(struct arena *arena);
+/* The pages' addresses are not this process's any more: only the tables are. */
+void arena_lose_pages(struct arena *arena);
 
 /* Hands the range to the early allocator: tables are carved from its start. */
 int arena_add_to_memblock(const struct arena *arena, struct memblock *memblock);

@@ -67,6 +67,7 @@ static void fork_child(void)
 		if (!q->arena.private) {
 			q->forked = true;
 			q->fast_orders = 0;
+			arena_lose_pages(&q->arena);
 			continue;
 		}
 		q->copied = true;

@@ -249,7 +249,7 @@ static void test_options_unknown(void **state)
 static void test_options_that_clash(void **state)
 {
 	static const unsigned flags[] = { QUIRE_PREFAULT, QUIRE_MLOCK,
-					  QUIRE_ZEROED };
+					  QUIRE_DONTFORK, QUIRE_ZEROED };
 	struct quire_options options;
 
 	(void)state;
@@ -502,6 +502,46 @@ static void test_prefault(void **state)
 	assert_int_equal(resident_pages(info_of(q).address, 4 * MIB),
 			 4 * MIB / PAGE);
 	destroy(q);
+}
+
+/* Rather than a signal. */
+static void test_prefault_read_only(void **state)
+{
+	static const int protections[] = { PROT_READ, PROT_NONE };
+	struct quire_options options = options_of(4 * MIB);
+
+	(void)state;
+	options.flags = QUIRE_PREFAULT;
+	for (size_t i = 0; i < TEST_LENGTH(protections); i++) {
+		options.address = map_region(4 * MIB, protections[i]);
+		expect_no_create(&options, EACCES);
+		expect_told("cannot prefault 4194304 bytes at %p",
+			    options.address);
+		munmap(options.address, 4 * MIB);
+	}
+}
+
+static void forget_errno(void *arg, const char *message)
+{
+	test_catch(arg, message);
+	errno = 0;
+}
+
+/* Whatever the program does when it is told. */
+static void test_report_changes_errno(void **state)
+{
+	struct quire_options options = options_of(4 * MIB);
+	void *region = map_region(4 * MIB, PROT_READ);
+
+	(void)state;
+	options.report = forget_errno;
+	options.way = (enum quire_way)77;
+	expect_no_create(&options, EINVAL);
+	options.way = QUIRE_WAY_DEFAULT;
+	options.address = region;
+	options.flags = QUIRE_PREFAULT;
+	expect_no_create(&options, EACCES);
+	munmap(region, 4 * MIB);
 }
 
 /* --- QUIRE_CONF --- */
@@ -1412,6 +1452,24 @@ static void test_bound_thread_ends_late(void **state)
 	}
 }
 
+/* More CPUs than the machine has; all their locks are held at once. */
+static void test_many_cpus(void **state)
+{
+	struct quire_options options = options_of(64 * MIB);
+	struct quire *q;
+
+	(void)state;
+	options.flags = QUIRE_OFFSETS;
+	options.way = QUIRE_WAY_TRYLOCK;
+	options.cpus = 5000;
+	q = create(&options);
+	assert_int_equal(info_of(q).cpus, 5000);
+	assert_int_equal(quire_free_pages(q, quire_alloc_pages(q, 0, 0), 0), 0);
+	assert_int_equal(quire_drain_all(q), 0);
+	assert_int_equal(stat_of(q).pages_free, 64 * MIB / PAGE);
+	destroy(q);
+}
+
 struct visitor {
 	struct quire *q;
 	enum quire_way way;
@@ -1802,17 +1860,145 @@ static int child_lacks_pages(struct quire *q)
 	return quire_page_order(q, forked_page) == 0 ? 0 : 3;
 }
 
-static void test_dontfork(void **state)
+static void dontfork(const struct quire_options *options)
+{
+	struct quire *q = create(options);
+
+	forked_page = quire_alloc_pages(q, 0, 0);
+	assert_int_equal(in_child(child_lacks_pages, q), 0);
+	assert_int_equal(quire_free_pages(q, forked_page, 0), 0);
+	assert_int_equal(quire_drain_all(q), 0);
+	assert_int_equal(quire_validate(q), 0);
+	assert_int_equal(quire_destroy(q), 0);
+}
+
+static char *callers_region;
+
+static int child_has_region(struct quire *unused)
+{
+	unsigned char map[1];
+
+	(void)unused;
+	if (mincore(callers_region, PAGE, map))
+		return 1;
+	return callers_region[0] == 'x' ? 0 : 2;
+}
+
+/* What the child maps where the parent has pages is not quire's to unmap. */
+static int child_destroys(struct quire *q)
+{
+	struct quire_info info;
+	char *mine;
+
+	if (quire_info(q, &info, sizeof(info)) != 0)
+		return 1;
+	mine = mmap(info.address, PAGE, PROT_READ | PROT_WRITE,
+		    MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
+	if (mine != info.address)
+		return 2;
+	mine[0] = 'm';
+	if (quire_destroy(q) != 0)
+		return 3;
+	return mine[0] == 'm' ? 0 : 4;
+}
+
+static void test_destroy_in_child(void **state)
 {
 	struct quire_options options = options_of(4 * MIB);
 	struct quire *q;
 
 	(void)state;
 	options.flags = QUIRE_DONTFORK;
-	q = create(&options);
-	forked_page = quire_alloc_pages(q, 0, 0);
-	assert_int_equal(in_child(child_lacks_pages, q), 0);
-	assert_int_equal(quire_free_pages(q, forked_page, 0), 0);
+	q = quire_create(&options);
+	assert_non_null(q);
+	assert_int_equal(in_child(child_destroys, q), 0);
+	assert_int_equal(quire_destroy(q), 0);
+}
+
+static void test_dontfork(void **state)
+{
+	struct quire_options options = options_of(4 * MIB);
+
+	(void)state;
+	options.flags = QUIRE_DONTFORK;
+	dontfork(&options);
+	callers_region = map_region(4 * MIB, PROT_READ | PROT_WRITE);
+	callers_region[0] = 'x';
+	options.address = callers_region;
+	dontfork(&options);
+	/* Once the allocator is gone, children have it again. */
+	assert_int_equal(in_child(child_has_region, NULL), 0);
+	munmap(callers_region, 4 * MIB);
+}
+
+/*
+ * Handlers of the program's, there before its first allocator: they run while
+ * nothing of quire's is held, on either side of the fork.
+ */
+static struct {
+	struct quire *q; /* NULL: they have nothing to do */
+	struct quire_page *page;
+	unsigned calls, failed;
+} handlers;
+
+static void handler_prepare(void)
+{
+	if (!handlers.q)
+		return;
+	handlers.calls++;
+	handlers.page = quire_alloc_pages(handlers.q, 0, 0);
+	if (!handlers.page || quire_drain_all(handlers.q))
+		handlers.failed++;
+}
+
+static void handler_parent(void)
+{
+	struct quire_page *page;
+
+	if (!handlers.q)
+		return;
+	handlers.calls++;
+	page = quire_alloc_pages(handlers.q, 3, 0);
+	if (!page || quire_free_pages(handlers.q, page, 3) ||
+	    quire_free_pages(handlers.q, handlers.page, 0) ||
+	    quire_drain_all(handlers.q))
+		handlers.failed++;
+}
+
+static void handler_child(void)
+{
+	/* A fork ends the parent's alarm. */
+	if (handlers.q)
+		alarm(60);
+	handler_parent();
+}
+
+static int child_had_handlers(struct quire *q)
+{
+	if (handlers.calls != 2 || handlers.failed)
+		return 1;
+	return quire_validate(q) || quire_destroy(q) ? 2 : 0;
+}
+
+static void test_fork_handlers(void **state)
+{
+	enum quire_way way = *(const enum quire_way *)*state;
+	struct quire *q = create_way(way, 16 * MIB);
+
+	if (!q)
+		skip();
+	if (way == QUIRE_WAY_BOUND)
+		assert_int_equal(quire_cpu_bind(q, 0), 0);
+	memset(&handlers, 0, sizeof(handlers));
+	handlers.q = q;
+	alarm(60);
+	assert_int_equal(in_child(child_had_handlers, q), 0);
+	alarm(0);
+	handlers.q = NULL;
+	assert_int_equal(handlers.calls, 2);
+	assert_int_equal(handlers.failed, 0);
+	if (way == QUIRE_WAY_BOUND)
+		assert_int_equal(quire_cpu_unbind(q), 0);
 	destroy(q);
 }
 
@@ -1885,6 +2071,8 @@ int main(void)
 		TEST(test_region_too_small),
 		TEST(test_region_untouched),
 		TEST(test_prefault),
+		TEST(test_prefault_read_only),
+		TEST(test_report_changes_errno),
 		TEST(test_conf),
 		TEST(test_conf_unknown),
 		TEST(test_conf_debug),
@@ -1913,16 +2101,21 @@ int main(void)
 		TEST(test_destroy_busy),
 		TEST(test_cpu_bind),
 		TEST(test_bound_thread_ends_late),
+		TEST(test_many_cpus),
 		TEST_WAYS(test_thread_exit),
 		TEST_WAYS(test_parking),
 		TEST(test_maintain),
 		TEST(test_several_allocators),
 		TEST_WAYS(test_race),
 		TEST_WAYS(test_fork_copy),
+		TEST_WAYS(test_fork_handlers),
 		TEST(test_fork_refused),
 		TEST(test_dontfork),
+		TEST(test_destroy_in_child),
 		TEST(test_mlock),
 	};
 
+	if (pthread_atfork(handler_prepare, handler_parent, handler_child))
+		return 99;
 	return cmocka_run_group_tests_name("api", tests, NULL, NULL);
 }

@@ -13,12 +13,34 @@
 #include <unistd.h>
 
 #include "arena.h"
+#include "platform/platform.h"
 
 #define TWO_MIB (UINT64_C(2) << 20)
 #define GIB (UINT64_C(1) << 30)
 
 static struct test_messages messages = TEST_MESSAGES_INIT;
-static const struct reporter reporter = { test_catch, &messages };
+
+/* Whatever the program does when it is told: errno is that of the failure. */
+static void catch_and_forget(void *arg, const char *message)
+{
+	test_catch(arg, message);
+	errno = 0;
+}
+
+static const struct reporter reporter = { catch_and_forget, &messages };
+
+static const char pool[] = "/proc/sys/vm/nr_hugepages";
+static long pool_before = -1; /* to be restored */
+
+static bool set_pool(unsigned long pages)
+{
+	FILE *file = fopen(pool, "w");
+
+	if (!file)
+		return false;
+	fprintf(file, "%lu\n", pages);
+	return fclose(file) == 0;
+}
 
 static int begin(void **state)
 {
@@ -31,6 +53,9 @@ static int end(void **state)
 {
 	(void)state;
 	fault_disarm_all();
+	if (pool_before >= 0)
+		set_pool((unsigned long)pool_before);
+	pool_before = -1;
 	return 0;
 }
 
@@ -377,18 +402,6 @@ static void test_no_silent_fallback(void **state)
 
 /* --- hugetlb --- */
 
-static const char pool[] = "/proc/sys/vm/nr_hugepages";
-
-static bool set_pool(unsigned long pages)
-{
-	FILE *file = fopen(pool, "w");
-
-	if (!file)
-		return false;
-	fprintf(file, "%lu\n", pages);
-	return fclose(file) == 0;
-}
-
 static unsigned long get_pool(void)
 {
 	char text[64];
@@ -405,31 +418,66 @@ static void test_hugetlb(void **state)
 	struct arena_request request = { .size = 3 * TWO_MIB,
 					 .backing = { QUIRE_BACKING_2M,
 						      QUIRE_BACKING_BASE } };
-	struct arena arena;
-	char text[64];
-	bool got;
+	struct arena arena, second;
+	char text[64], *pages;
 
 	(void)state;
-	if (geteuid() != 0 || !set_pool(before + 4))
+	if (geteuid() != 0)
 		skip();
-	got = get_pool() >= before + 4;
-	if (got) {
-		assert_int_equal(make(&arena, request, 1), 0);
-		assert_int_equal(arena.backing, QUIRE_BACKING_2M);
-		assert_false(arena.private);
-		assert_int_equal(messages.count, 0);
-		*(volatile char *)(uintptr_t)arena.start = 1;
-		assert_true(smaps_line((void *)(uintptr_t)arena.start,
-				       "KernelPageSize:", text, sizeof(text)));
-		assert_int_equal(strtoul(text, NULL, 10), 2048);
-		/* A child would find itself without a second copy. */
-		assert_true(has_vm_flag((void *)(uintptr_t)arena.start, " dc"));
-		assert_false(has_vm_flag(arena.range, " ht"));
-		arena_fini(&arena);
+	pool_before = (long)before;
+	if (!set_pool(before + 4) || get_pool() < before + 4)
+		skip();
+	assert_int_equal(make(&arena, request, 1), 0);
+	assert_int_equal(arena.backing, QUIRE_BACKING_2M);
+	assert_false(arena.private);
+	assert_int_equal(messages.count, 0);
+	pages = (char *)(uintptr_t)arena.start;
+	*(volatile char *)pages = 1;
+	assert_true(smaps_line(pages, "KernelPageSize:", text, sizeof(text)));
+	assert_int_equal(strtoul(text, NULL, 10), 2048);
+	/* A child would find itself without a second copy. */
+	assert_true(has_vm_flag(pages, " dc"));
+	assert_true(has_vm_flag(pages, " ht"));
+	assert_false(has_vm_flag(arena.range, " ht"));
+	/* Three of them are taken: the next choice. */
+	request.size = (before + 4) * TWO_MIB;
+	assert_int_equal(make(&second, request, 1), 0);
+	assert_int_equal(second.backing, QUIRE_BACKING_BASE);
+	assert_true(test_caught(&messages, "backing 2m cannot be had for"));
+	*(volatile char *)(uintptr_t)second.start = 1;
+	arena_fini(&second);
+	arena_fini(&arena);
+}
+
+/* More than there can be in the pool. */
+static uint64_t beyond_pool(void)
+{
+	return (TEST_SANITIZED ? GIB / 4 : 12 * GIB) + get_pool() * TWO_MIB;
+}
+
+/*
+ * A pool that is too small leaves the reserved range as it was. There must be
+ * no moment at which it is a hole, for another thread's mapping may fall into
+ * it; what was advised is lost if there was one.
+ */
+static void test_hugetlb_leaves_range(void **state)
+{
+	uint64_t size = beyond_pool();
+	char *range = platform_reserve(size, TWO_MIB);
+	char *ends[] = { range, range + size - 4096 };
+
+	(void)state;
+	assert_non_null(range);
+	assert_int_equal(madvise(range, size, MADV_DONTFORK), 0);
+	errno = 0;
+	assert_int_equal(platform_back_hugetlb(range, size, 21), -1);
+	assert_int_equal(errno, ENOMEM);
+	for (size_t i = 0; i < TEST_LENGTH(ends); i++) {
+		assert_true(has_vm_flag(ends[i], " dc"));
+		assert_false(has_vm_flag(ends[i], " rd"));
+		assert_false(has_vm_flag(ends[i], " ht"));
 	}
-	assert_true(set_pool(before));
-	if (!got)
-		skip();
+	platform_unmap(range, size);
 }
 
 /* A pool that is too small: told, next choice, no hole in the range. */
@@ -441,9 +489,7 @@ static void test_hugetlb_short(void **state)
 	struct arena arena;
 
 	(void)state;
-	request.size = 12 * GIB + get_pool() * TWO_MIB;
-	if (TEST_SANITIZED)
-		request.size = GIB / 4 + get_pool() * TWO_MIB;
+	request.size = beyond_pool();
 	assert_int_equal(make(&arena, request, 1), 0);
 	assert_int_equal(arena.backing, QUIRE_BACKING_BASE);
 	assert_true(test_caught(&messages, "backing 2m cannot be had for"));
@@ -477,6 +523,38 @@ static void test_dontfork(void **state)
 	arena_fini(&arena);
 }
 
+static char *map_region(void)
+{
+	char *region = mmap(NULL, TWO_MIB, PROT_READ | PROT_WRITE,
+			    MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	assert_ptr_not_equal(region, MAP_FAILED);
+	return region;
+}
+
+/* A region of the caller's too; afterwards it is as it was. */
+static void test_callers_dontfork(void **state)
+{
+	char *region = map_region();
+	struct arena_request request = {
+		.size = TWO_MIB,
+		.address = region,
+		.flags = QUIRE_DONTFORK,
+	};
+	struct arena arena;
+
+	(void)state;
+	assert_int_equal(make(&arena, request, 1), 0);
+	assert_true(has_vm_flag(region, " dc"));
+	arena_fini(&arena);
+	assert_false(has_vm_flag(region, " dc"));
+	request.flags |= QUIRE_PREFAULT;
+	fault_arm(FAULT_POPULATE, 0, 1);
+	assert_int_equal(make(&arena, request, 1), -1);
+	assert_false(has_vm_flag(region, " dc"));
+	munmap(region, TWO_MIB);
+}
+
 static void test_prefault(void **state)
 {
 	struct arena_request request = base_request(4 * TWO_MIB);
@@ -498,24 +576,56 @@ static void test_prefault(void **state)
 	arena_fini(&arena);
 }
 
+static bool can_mlock(void)
+{
+	struct rlimit limit;
+
+	/* Sanitizers make mlock() do nothing. */
+	return getrlimit(RLIMIT_MEMLOCK, &limit) == 0 && !TEST_SANITIZED &&
+	       (geteuid() == 0 || limit.rlim_cur >= 2 * TWO_MIB);
+}
+
 static void test_mlock(void **state)
 {
 	struct arena_request request = base_request(TWO_MIB);
-	struct rlimit limit;
 	struct arena arena;
 
 	(void)state;
-	assert_int_equal(getrlimit(RLIMIT_MEMLOCK, &limit), 0);
-	if (geteuid() != 0 && limit.rlim_cur < 2 * TWO_MIB)
-		skip();
-	/* Sanitizers make mlock() do nothing. */
-	if (TEST_SANITIZED)
+	if (!can_mlock())
 		skip();
 	request.flags = QUIRE_MLOCK;
 	assert_int_equal(make(&arena, request, 1), 0);
 	assert_true(has_vm_flag((void *)(uintptr_t)arena.start, " lo"));
 	assert_int_equal(resident_kb((void *)(uintptr_t)arena.start), 2048);
 	arena_fini(&arena);
+}
+
+/* Undone by destroy, and when creation fails after it. */
+static void test_callers_mlock(void **state)
+{
+	struct quire_options options = QUIRE_OPTIONS_INIT;
+	char *region = map_region();
+	struct quire *q;
+
+	(void)state;
+	if (!can_mlock())
+		skip();
+	options.size = TWO_MIB;
+	options.address = region;
+	options.flags = QUIRE_MLOCK;
+	options.way = QUIRE_WAY_BOUND;
+	options.report = test_catch;
+	options.report_arg = &messages;
+	q = quire_create(&options);
+	assert_non_null(q);
+	assert_true(has_vm_flag(region, " lo"));
+	assert_int_equal(quire_destroy(q), 0);
+	assert_false(has_vm_flag(region, " lo"));
+	fault_arm(FAULT_KEY, 0, 1);
+	assert_null(quire_create(&options));
+	assert_int_equal(errno, EAGAIN);
+	assert_false(has_vm_flag(region, " lo"));
+	munmap(region, TWO_MIB);
 }
 
 /* --- failures --- */
@@ -626,10 +736,13 @@ int main(void)
 		each(test_backing_default),
 		each(test_no_silent_fallback),
 		each(test_hugetlb),
+		each(test_hugetlb_leaves_range),
 		each(test_hugetlb_short),
 		each(test_dontfork),
+		each(test_callers_dontfork),
 		each(test_prefault),
 		each(test_mlock),
+		each(test_callers_mlock),
 		each(test_failures_leave_nothing),
 		each(test_failures_are_told),
 		each(test_memblock),

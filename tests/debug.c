@@ -5,6 +5,7 @@
  */
 #include "testing.h"
 
+#include <errno.h>
 #include <sched.h>
 #include <signal.h>
 #include <sys/wait.h>
@@ -74,6 +75,25 @@ static void test_long_message(void **state)
 	report(&to, "%s", longer);
 	assert_int_equal(strlen(caught.text), 511);
 	assert_memory_equal(caught.text, longer, 511);
+}
+
+static void forget_errno(void *arg, const char *message)
+{
+	catch_one(arg, message);
+	errno = 0;
+}
+
+/* A message is told between a failure and whoever looks at its errno. */
+static void test_report_keeps_errno(void **state)
+{
+	struct caught caught = { 0 };
+	const struct reporter to = { forget_errno, &caught };
+
+	(void)state;
+	errno = ENOMEM;
+	report(&to, "errno %d", errno);
+	assert_int_equal(errno, ENOMEM);
+	assert_ptr_equal(caught.arg, &caught);
 }
 
 static void report_to_nobody(void)
@@ -226,6 +246,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_report),
 		cmocka_unit_test(test_long_message),
+		cmocka_unit_test(test_report_keeps_errno),
 		cmocka_unit_test(test_stderr),
 		cmocka_unit_test(test_assert_failed),
 		cmocka_unit_test(test_assert_debug),

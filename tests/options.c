@@ -6,6 +6,7 @@
 #include "testing.h"
 
 #include <errno.h>
+#include <stddef.h>
 
 #include "options.h"
 #include "platform/platform.h"
@@ -79,6 +80,9 @@ static void test_defaults(void **state)
 	assert_int_equal(messages.count, 0);
 }
 
+/* The struct of the first header: callers built with it are never refused. */
+#define FIRST_SIZE (offsetof(struct quire_options, report_arg) + sizeof(void *))
+
 static void test_struct_size(void **state)
 {
 	struct {
@@ -90,10 +94,13 @@ static void test_struct_size(void **state)
 	/* Its reporter cannot be trusted either: stderr is told. */
 	longer.options.struct_size = 0;
 	refuses(&longer.options, NULL);
-	longer.options.struct_size = sizeof(longer.options) - 1;
+	longer.options.struct_size = FIRST_SIZE - 1;
 	refuses(&longer.options, NULL);
 	refuses(NULL, NULL);
 	assert_int_equal(messages.count, 0);
+	longer.options.struct_size = FIRST_SIZE;
+	accepts(&longer.options);
+	assert_int_equal(settings.options.size, 64u << 20);
 	/* A newer caller that leaves the new fields alone is welcome. */
 	longer.options.struct_size = sizeof(longer);
 	accepts(&longer.options);
@@ -109,7 +116,7 @@ static void test_struct_size(void **state)
 static void test_flags(void **state)
 {
 	static const unsigned with_offsets[] = { QUIRE_PREFAULT, QUIRE_MLOCK,
-						 QUIRE_ZEROED };
+						 QUIRE_DONTFORK, QUIRE_ZEROED };
 	struct quire_options options = good();
 
 	(void)state;

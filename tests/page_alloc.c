@@ -1,13 +1,16 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * The front's own rules, which no list and no zone knows: when memory is
- * cleared, two racing frees, the order of zones, and what a call tries before
- * it fails. Bound threads stand in for CPUs where a second one is needed.
+ * cleared, two racing frees, the order of zones, what a call tries before it
+ * fails, and counters that are read while pages move. Bound threads stand in
+ * for CPUs where a second one is needed.
  */
 #include "testing.h"
 
 #include <errno.h>
+#include <sched.h>
 #include <sys/mman.h>
+#include <time.h>
 
 #include "allocator.h"
 
@@ -196,57 +199,85 @@ static void test_zero_of_callers(void **state)
 
 /* --- racing frees --- */
 
-enum { RACE_ROUNDS = TEST_SANITIZED ? 2000 : 30000 };
+enum { RACE_ROUNDS = TEST_SANITIZED ? 2000 : 30000, RACE_RUN = 24 };
 
 struct race {
 	struct quire *q;
+	bool exact; /* runs of RACE_RUN pages */
 	struct quire_page *_Atomic page;
 	_Atomic unsigned start, done;
 	_Atomic unsigned accepted;
 };
 
-static void *race_free(void *arg)
+static void race_free(struct race *r)
+{
+	struct quire_page *page = atomic_load(&r->page);
+	int error = r->exact ? quire_free_exact(r->q, page, RACE_RUN)
+			     : quire_free_pages(r->q, page, 0);
+
+	if (error == 0)
+		atomic_fetch_add(&r->accepted, 1);
+}
+
+static void race_meet(_Atomic unsigned *at, unsigned round)
+{
+	for (unsigned spins = 1; atomic_load(at) != round; spins++)
+		if (spins % 4096 == 0)
+			sched_yield();
+}
+
+static void *racer_main(void *arg)
 {
 	struct race *r = arg;
 
 	for (unsigned round = 1; round <= RACE_ROUNDS; round++) {
-		while (atomic_load(&r->start) != round)
-			;
-		if (quire_free_pages(r->q, atomic_load(&r->page), 0) == 0)
-			atomic_fetch_add(&r->accepted, 1);
+		race_meet(&r->start, round);
+		race_free(r);
 		atomic_fetch_add(&r->done, 1);
 	}
 	return NULL;
 }
 
-/* Of two frees of one page at once, exactly one is accepted. */
-static void test_race(void **state)
+static void race(bool exact)
 {
 	struct quire_options options = base_options(16u << 20);
-	struct race r = { .q = NULL };
+	struct race r = { .exact = exact };
 	pthread_t thread;
 
-	(void)state;
 	options.flags = QUIRE_CHECK_RACE;
 	options.way = QUIRE_WAY_DEFAULT;
 	r.q = create(&options);
 	assert_int_equal(r.q->fast_orders, 0);
-	assert_int_equal(pthread_create(&thread, NULL, race_free, &r), 0);
+	assert_int_equal(pthread_create(&thread, NULL, racer_main, &r), 0);
 	for (unsigned round = 1; round <= RACE_ROUNDS; round++) {
-		atomic_store(&r.page, quire_alloc_pages(r.q, 0, 0));
+		atomic_store(&r.page,
+			     exact ? quire_alloc_exact(r.q, RACE_RUN, 0)
+				   : quire_alloc_pages(r.q, 0, 0));
 		assert_non_null(atomic_load(&r.page));
 		atomic_store(&r.accepted, 0);
 		atomic_store(&r.start, round);
-		if (quire_free_pages(r.q, atomic_load(&r.page), 0) == 0)
-			atomic_fetch_add(&r.accepted, 1);
-		while (atomic_load(&r.done) != round)
-			;
+		race_free(&r);
+		race_meet(&r.done, round);
 		assert_int_equal(atomic_load(&r.accepted), 1);
 	}
 	pthread_join(thread, NULL);
 	assert_int_equal(stat_of(r.q).refused, RACE_ROUNDS);
 	assert_true(test_caught(&messages, "not a live block's head"));
+	assert_int_equal(stat_of(r.q).pages_live, 0);
 	destroy(r.q);
+}
+
+/* Of two frees of one page at once, exactly one is accepted. */
+static void test_race(void **state)
+{
+	(void)state;
+	race(false);
+}
+
+static void test_race_exact(void **state)
+{
+	(void)state;
+	race(true);
 }
 
 /* --- zones --- */
@@ -368,6 +399,7 @@ static void test_zone_flags(void **state)
 
 struct other_cpu {
 	struct quire *q;
+	unsigned cpu;
 	unsigned park; /* pages its lists keep */
 };
 
@@ -376,7 +408,7 @@ static void *park_pages(void *arg)
 	struct other_cpu *other = arg;
 	struct quire_page *pages[32];
 
-	if (quire_cpu_bind(other->q, 1) ||
+	if (quire_cpu_bind(other->q, other->cpu) ||
 	    quire_alloc_pages_bulk(other->q, 0, 0, other->park, pages) !=
 		    other->park ||
 	    quire_free_pages_bulk(other->q, 0, other->park, pages) !=
@@ -385,19 +417,25 @@ static void *park_pages(void *arg)
 	return NULL;
 }
 
+static void run_thread(void *(*body)(void *), void *arg)
+{
+	pthread_t thread;
+
+	assert_int_equal(pthread_create(&thread, NULL, body, arg), 0);
+	pthread_join(thread, NULL);
+}
+
 /* Pages on another CPU's lists: found before a failure, unless told not to. */
 static void test_noretry(void **state)
 {
 	struct quire_options options = base_options(16u << 20);
 	struct quire *q = create(&options);
-	struct other_cpu other = { q, 32 };
+	struct other_cpu other = { q, 1, 32 };
 	struct quire_page *pages[4096];
-	pthread_t thread;
 	unsigned n = 0;
 
 	(void)state;
-	assert_int_equal(pthread_create(&thread, NULL, park_pages, &other), 0);
-	pthread_join(thread, NULL);
+	run_thread(park_pages, &other);
 	assert_int_equal(stat_of(q).pages_parked, 32);
 	assert_int_equal(quire_cpu_bind(q, 0), 0);
 	while (stat_of(q).pages_free + stat_of(q).pages_parked > 32)
@@ -425,13 +463,11 @@ static void test_retry_merges(void **state)
 {
 	struct quire_options options = base_options(16u << 20);
 	struct quire *q = create(&options);
-	struct other_cpu other = { q, 32 };
+	struct other_cpu other = { q, 1, 32 };
 	struct quire_page *page;
-	pthread_t thread;
 
 	(void)state;
-	assert_int_equal(pthread_create(&thread, NULL, park_pages, &other), 0);
-	pthread_join(thread, NULL);
+	run_thread(park_pages, &other);
 	assert_null(quire_alloc_pages(q, 12, QUIRE_NORETRY));
 	page = quire_alloc_pages(q, 12, 0);
 	assert_non_null(page);
@@ -439,6 +475,151 @@ static void test_retry_merges(void **state)
 	page = quire_alloc_exact(q, 4096, 0);
 	assert_non_null(page);
 	assert_int_equal(quire_free_exact(q, page, 4096), 0);
+	destroy(q);
+}
+
+/* Until somebody sleeps on a lock that this thread holds. */
+static void wait_for_sleeper(struct lock *lock)
+{
+	const struct timespec pause = { .tv_nsec = 100000 };
+
+	for (unsigned i = 0; atomic_load(&lock->word) != 2; i++) {
+		if (i == 100000)
+			fail_msg("nobody waits for lock %p", (void *)lock);
+		nanosleep(&pause, NULL);
+	}
+}
+
+static struct lock *set_lock(struct quire *q, unsigned zone, uint32_t cpu)
+{
+	return &pcp_set(q->pcp[zone], cpu)->lock;
+}
+
+struct taker {
+	struct quire *q;
+	struct quire_page *page;
+};
+
+static void *take_one(void *arg)
+{
+	struct taker *taker = arg;
+
+	taker->page = quire_alloc_pages(taker->q, 0, 0);
+	return NULL;
+}
+
+/* The taker, which has found nothing, is past zone 0's lists and owned blocks
+ * and wants zone 0's lock, which this thread holds. */
+static void stop_at_last_walk(struct taker *taker, pthread_t *thread)
+{
+	struct quire *q = taker->q;
+
+	lock_acquire(&q->drain_lock);
+	assert_int_equal(pthread_create(thread, NULL, take_one, taker), 0);
+	wait_for_sleeper(&q->drain_lock);
+	lock_acquire(set_lock(q, 1, 0));
+	lock_release(&q->drain_lock);
+	wait_for_sleeper(set_lock(q, 1, 0));
+	zone_lock(q->zone[0]);
+	lock_release(set_lock(q, 1, 0));
+	wait_for_sleeper(&q->zone[0]->lock);
+}
+
+/*
+ * One page is free at every moment of the call, first in the lower zone, then
+ * in the upper. Whoever asks the upper zone before the move and the lower one
+ * after it finds nothing.
+ */
+static void test_zones_asked_at_once(void **state)
+{
+	enum { EACH = ZONE_BLOCKS * BLOCK_UNITS, ALL = 2 * EACH };
+	struct quire_options options =
+		base_options((uint64_t)ALL * QUIRE_PAGE_SIZE);
+	static struct quire_page *pages[ALL];
+	struct taker taker;
+	pthread_t thread;
+	pfn_t pfn;
+
+	(void)state;
+	options.nr_zones = 2;
+	options.zone_size[0] = EACH * QUIRE_PAGE_SIZE;
+	taker.q = create(&options);
+	assert_int_equal(quire_cpu_bind(taker.q, 0), 0);
+	assert_int_equal(quire_alloc_pages_bulk(taker.q, 0, 0, ALL, pages),
+			 ALL);
+	assert_int_equal(zone_of(taker.q, pages[0]), 1);
+	assert_int_equal(zone_of(taker.q, pages[ALL - 1]), 0);
+	/* Free, but not for whoever asks the zones alone. */
+	assert_int_equal(quire_free_pages(taker.q, pages[ALL - 1], 0), 0);
+	assert_int_equal(stat_of(taker.q).pages_parked, 1);
+	stop_at_last_walk(&taker, &thread);
+	assert_int_equal(quire_free_pages(taker.q, pages[0], 0), 0);
+	assert_true(
+		pcp_alloc_held(taker.q->pcp[0], 0, MOBILITY_UNMOVABLE, &pfn));
+	page_set_word(memmap_page(&taker.q->map, pfn),
+		      PAGE_HEAD | page_tag(0, MOBILITY_UNMOVABLE));
+	zone_unlock(taker.q->zone[0]);
+	pthread_join(thread, NULL);
+	assert_ptr_equal(memmap_page(&taker.q->map, pfn), pages[ALL - 1]);
+	assert_ptr_equal(taker.page, pages[0]);
+	assert_int_equal(stat_of(taker.q).failures, 0);
+	assert_int_equal(quire_free_pages_bulk(taker.q, 0, ALL, pages), ALL);
+	destroy(taker.q);
+}
+
+/* --- counters --- */
+
+struct looker {
+	struct quire *q;
+	struct quire_stat stat;
+};
+
+static void *look(void *arg)
+{
+	struct looker *looker = arg;
+
+	looker->stat = stat_of(looker->q);
+	return NULL;
+}
+
+/* What CPU 0 has parked goes to the zone. */
+static void *unpark_pages(void *arg)
+{
+	struct other_cpu *other = arg;
+	struct quire_page *pages[32];
+
+	if (quire_cpu_bind(other->q, other->cpu) ||
+	    quire_alloc_pages_bulk(other->q, 0, 0, other->park, pages) !=
+		    other->park ||
+	    quire_cpu_unbind(other->q) ||
+	    quire_free_pages_bulk(other->q, 0, other->park, pages) !=
+		    other->park)
+		abort();
+	return NULL;
+}
+
+/* Pages counted where they came from and again where they went do not make the
+ * rest negative. */
+static void test_stat_while_pages_move(void **state)
+{
+	struct quire_options options = base_options(16u << 20);
+	struct quire *q = create(&options);
+	struct other_cpu cpu0 = { q, 0, 32 }, cpu1 = { q, 1, 32 };
+	struct looker looker = { .q = q };
+	pthread_t thread;
+
+	(void)state;
+	run_thread(park_pages, &cpu0);
+	run_thread(park_pages, &cpu1);
+	lock_acquire(set_lock(q, 0, 1));
+	assert_int_equal(pthread_create(&thread, NULL, look, &looker), 0);
+	wait_for_sleeper(set_lock(q, 0, 1));
+	run_thread(unpark_pages, &cpu0);
+	lock_release(set_lock(q, 0, 1));
+	pthread_join(thread, NULL);
+	assert_int_equal(looker.stat.pages_parked, 64);
+	assert_int_equal(looker.stat.pages_free, 4096 - 32);
+	assert_int_equal(looker.stat.pages_live, 0);
 	destroy(q);
 }
 
@@ -508,11 +689,14 @@ int main(void)
 		cmocka_unit_test(test_zero_bulk_and_exact),
 		cmocka_unit_test(test_zero_of_callers),
 		cmocka_unit_test(test_race),
+		cmocka_unit_test(test_race_exact),
 		cmocka_unit_test(test_zone_order),
 		cmocka_unit_test(test_zone_order_bulk_and_exact),
 		cmocka_unit_test(test_zone_flags),
 		cmocka_unit_test(test_noretry),
 		cmocka_unit_test(test_retry_merges),
+		cmocka_unit_test(test_zones_asked_at_once),
+		cmocka_unit_test(test_stat_while_pages_move),
 		cmocka_unit_test(test_fresh_word),
 		cmocka_unit_test(test_last_holder_frees),
 	};

@@ -271,6 +271,48 @@ static void test_trim(void **state)
 	}
 }
 
+/*
+ * Decay lowers the capacity of a list that is in use, but the blocks above it
+ * stay until the list is full again: that trim gives back the excess, no more.
+ */
+static void test_trim_after_shrink(void **state)
+{
+	uint16_t before, high;
+	uint32_t excess;
+	pfn_t pfns[1024];
+	uint64_t free;
+
+	(void)state;
+	need_way();
+	start(BLOCKS, DECAY_MS);
+	while (capacity(0) < f.pcp.high_max[0])
+		take(0);
+	pcp_hold_all(&f.pcp, true);
+	pcp_release_all(&f.pcp);
+	before = capacity(0);
+	assert_true(before < TEST_LENGTH(pfns));
+	for (uint32_t i = 0; i <= before; i++)
+		pfns[i] = take_direct(0);
+	for (uint32_t i = 0; i < before; i++)
+		give(0, pfns[i]);
+	/* Two looks, between them no slow visit but some use. */
+	make_due();
+	assert_int_equal(pcp_maintain(&f.pcp), 0);
+	give(0, take(0));
+	make_due();
+	assert_int_equal(pcp_maintain(&f.pcp), 0);
+	high = capacity(0);
+	excess = before + 1u - high;
+	assert_true(excess > f.pcp.batch[0]);
+	assert_int_equal(listed(0), before);
+	free = zone_free_pages(&f.zone);
+	give(0, pfns[before]);
+	assert_int_equal(listed(0), high);
+	assert_memory_equal(list_items(0), pfns + excess, high * sizeof(*pfns));
+	assert_int_equal(zone_free_pages(&f.zone), free + excess);
+	assert_int_equal(zone_validate(&f.zone), 0);
+}
+
 /* --- capacity --- */
 
 static void test_grow_and_shrink(void **state)
@@ -681,6 +723,36 @@ static void test_bulk(void **state)
 	assert_int_equal(zone_validate(&f.zone), 0);
 }
 
+static uint32_t owned(void)
+{
+	return f.zone.owned[f.cpu];
+}
+
+/* Decay looks after open sets: whoever has none owns no block. */
+static void test_bulk_owns_if_open(void **state)
+{
+	pfn_t pfns[200];
+
+	(void)state;
+	need_way();
+	start(BLOCKS, DECAY_MS);
+	assert_true(f.zone.nr_owners > f.cpu);
+	assert_int_equal(pcp_alloc_bulk(&f.pcp, 0, TYPE, 200, pfns), 200);
+	assert_int_equal(owned(), 0);
+	take(1);
+	assert_int_equal(pcp_alloc_bulk(&f.pcp, 0, TYPE, 200, pfns), 200);
+	assert_int_not_equal(owned(), 0);
+	/* Bulk calls that pass the lists by do the timed work as well. */
+	for (int looks = 0; looks < 2; looks++) {
+		assert_int_not_equal(owned(), 0);
+		make_due();
+		assert_int_equal(pcp_alloc_bulk(&f.pcp, 12, TYPE, 1, pfns), 1);
+	}
+	assert_int_equal(owned(), 0);
+	assert_int_equal(counts().parked_blocks, 0);
+	assert_int_equal(zone_validate(&f.zone), 0);
+}
+
 static void test_exact(void **state)
 {
 	pfn_t pfn, pfns[64];
@@ -844,6 +916,7 @@ int main(void)
 		const struct CMUnitTest tests[] = {
 			in_way(test_refill, &ways[i]),
 			in_way(test_trim, &ways[i]),
+			in_way(test_trim_after_shrink, &ways[i]),
 			in_way(test_grow_and_shrink, &ways[i]),
 			in_way(test_decay, &ways[i]),
 			in_way(test_decay_disowns, &ways[i]),
@@ -859,6 +932,7 @@ int main(void)
 			in_way(test_lock_taken, &ways[i]),
 			in_way(test_no_cpu, &ways[i]),
 			in_way(test_bulk, &ways[i]),
+			in_way(test_bulk_owns_if_open, &ways[i]),
 			in_way(test_exact, &ways[i]),
 			in_way(test_counts, &ways[i]),
 			in_way(test_threads, &ways[i]),

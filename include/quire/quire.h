@@ -155,7 +155,8 @@ QUIRE_API struct quire *quire_create(const struct quire_options *options);
 
 /*
  * Destroys an allocator and unmaps what it reserved; a region of the caller is
- * left alone. With live pages: EBUSY, the first of them are reported one a
+ * left alone, but QUIRE_MLOCK and QUIRE_DONTFORK are undone, whatever was set
+ * before. With live pages: EBUSY, the first of them are reported one a
  * line, and the allocator goes on working. It also does if membarrier fails and
  * the lists cannot be drained (membarrier's errno).
  */
@@ -200,7 +201,8 @@ QUIRE_API const char *quire_backing_name(enum quire_backing backing);
  * Allocates 2^order contiguous pages aligned to their size; returns the
  * descriptor of the first, the head. The caller holds one reference. Contents
  * (without QUIRE_ZERO) and the private word are unspecified; page flags are 0.
- * Errors: ENOMEM, after every CPU's lists were drained and no run was left;
+ * Errors: ENOMEM, after every CPU's lists were drained and no run was left
+ * (if membarrier fails they are not, which is reported);
  * EINVAL (order, flags); ENOTSUP (QUIRE_ZERO with offsets); EPERM (child of a
  * fork).
  */
