@@ -7,6 +7,7 @@
 
 #include <stdatomic.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "arena.h"
@@ -19,13 +20,6 @@
 
 /* (c) constant after quire_create(), (a) atomic, (r) registry lock */
 struct quire {
-	/* hot: all that alloc_pages and free_pages read, one cache line */
-	char *sets;	      /* (c) of the highest zone */
-	uint64_t head;	      /* (c) state word of an order-0 head there */
-	uint32_t nr_cpus;     /* (c) */
-	uint32_t fast_orders; /* (c) below it: sequences serve; 0: none */
-	struct memmap map;    /* (c) */
-
 	struct zone *zone[QUIRE_MAX_ZONES]; /* (c) from the bottom */
 	struct pcp *pcp[QUIRE_MAX_ZONES];   /* (c) of zone[i] */
 	unsigned nr_zones;		    /* (c) */
@@ -41,7 +35,20 @@ struct quire {
 	size_t pcp_bytes;	  /* (c) */
 	_Atomic uint64_t failures, refused, zeroed; /* (a) */
 	struct quire *next_registered;		    /* (r) */
+
+	/*
+	 * Hot: all that alloc_pages and free_pages read, one cache line, at an
+	 * offset of its page where no stack of pcp_set has its word.
+	 */
+	char *sets __attribute__((aligned(1024))); /* (c) of the highest zone */
+	uint64_t head;	      /* (c) state word of an order-0 head there */
+	uint32_t nr_cpus;     /* (c) */
+	uint32_t fast_orders; /* (c) below it: sequences serve; 0: none */
+	struct memmap map;    /* (c) */
 };
+
+_Static_assert(offsetof(struct quire, sets) % 4096 >= sizeof(struct pcp_set),
+	       "hot fields apart from stacks");
 
 /*
  * Locks, closes and drains every CPU of every zone; until allocator_release()

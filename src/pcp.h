@@ -30,22 +30,24 @@ struct pcp_list_state {
 };
 
 /*
- * One CPU's lists. The lock shares the first stacks' cache line, and keeps
- * their words off multiples of 4 KiB, where page 0's descriptor and those of
- * large blocks lie: a load is held up by an earlier store to the same offset of
- * another 4 KiB. Slots follow the struct, in the same CPU_SET_SHIFT bytes.
+ * One CPU's lists. A stack's word is stored at every alloc and free, and a load
+ * is held up by an earlier store to the same offset of another 4 KiB; so the
+ * stacks keep off the offsets where other hot words lie: multiples of 4 KiB
+ * (descriptors of page 0 and of large blocks), the hot fields of struct quire,
+ * and the main thread's struct rseq. The lock shares their first cache line.
+ * Slots follow the struct, in the same CPU_SET_SHIFT bytes.
  *
  * (p) pcp lock; of the stacks, `word` also belongs to restartable sequences
  * (rseq way) while the set is open
  */
 struct pcp_set {
-	struct lock lock;
-	_Atomic bool open; /* (p) written; slots and capacities are set up */
-	struct cpu_stack stack[PCP_LISTS];
+	struct pcp_list_state list[PCP_LISTS];
 	uint64_t refills;     /* (p) */
 	uint64_t drains;      /* (p) */
 	uint64_t zone_allocs; /* (p) blocks a refill handed to its caller */
-	struct pcp_list_state list[PCP_LISTS];
+	struct lock lock;
+	_Atomic bool open; /* (p) written; slots and capacities are set up */
+	struct cpu_stack stack[PCP_LISTS] __attribute__((aligned(16)));
 };
 
 /* What the page lists of one zone have in common: (c) constant, (a) atomic */

@@ -148,9 +148,10 @@ int platform_back_hugetlb(void *addr, size_t size, unsigned page_shift)
 /* Whether the kernel has the advice (Linux 5.14): asked of a writable page. */
 static bool can_populate(void)
 {
-	static char page[4096] __attribute__((aligned(4096)));
+	char pages[2 * 4096];
+	char *page = pages + (-(uintptr_t)pages & 4095);
 
-	return madvise(page, sizeof(page), MADV_POPULATE_WRITE) == 0;
+	return madvise(page, 4096, MADV_POPULATE_WRITE) == 0;
 }
 
 int platform_populate(void *addr, size_t size)
@@ -236,7 +237,7 @@ static int membarrier(int command, unsigned flags, int cpu)
 
 #if QUIRE_HAVE_RSEQ
 
-ptrdiff_t rseq_area;
+ptrdiff_t rseq_areas[2] __attribute__((aligned(16)));
 
 static at_load void find_rseq_area(void)
 {

@@ -46,6 +46,15 @@
 #define QUIRE_HAVE_RSEQ 0
 #endif
 
+/*
+ * Where the thread's struct rseq lies, from the thread pointer. Tests point it
+ * at an area of their own. It is read at each alloc and free, right after the
+ * store to a descriptor's word; at 8 modulo 16 it never has the same offset in
+ * 4 KiB as that, which would hold it up.
+ */
+extern __attribute__((visibility("hidden"))) ptrdiff_t rseq_areas[2];
+#define rseq_area (rseq_areas[1])
+
 #if !QUIRE_HAVE_RSEQ
 #include "platform/rseq_none.h"
 #elif defined(__x86_64__)

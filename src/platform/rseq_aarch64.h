@@ -30,12 +30,6 @@
 
 #include <sys/rseq.h>
 
-/*
- * Where the thread's struct rseq lies, from the thread pointer. Tests point it
- * at an area of their own.
- */
-extern __attribute__((visibility("hidden"))) ptrdiff_t rseq_area;
-
 static always_inline char *rseq_this_area(void)
 {
 	return (char *)__builtin_thread_pointer() + rseq_area;

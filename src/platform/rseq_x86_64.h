@@ -20,12 +20,6 @@
 
 #include <sys/rseq.h>
 
-/*
- * Where the thread's struct rseq lies, from the thread pointer. Tests point it
- * at an area of their own to count the sequences' instructions under valgrind.
- */
-extern __attribute__((visibility("hidden"))) ptrdiff_t rseq_area;
-
 static inline bool rseq_thread_registered(void)
 {
 	int32_t cpu;
