@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* quire, in each of its three ways to be a CPU. */
-#include "adapter.h"
-
-#include <stddef.h>
+#include "adapters.h"
 
 #include "quire/quire.h"
 
@@ -62,28 +60,40 @@ static void free_block(void *block, unsigned order)
 	quire_free_pages(quire, block, order);
 }
 
-const struct bench_adapter adapter_quire_rseq = {
-	.name = "quire-rseq",
-	.init = init_rseq,
-	.fini = fini,
-	.alloc = alloc,
-	.free = free_block,
-};
+static void *address(void *block)
+{
+	return quire_page_to_virt(quire, block);
+}
 
-const struct bench_adapter adapter_quire_trylock = {
-	.name = "quire-trylock",
-	.init = init_trylock,
-	.fini = fini,
-	.alloc = alloc,
-	.free = free_block,
-};
+static void drain(void)
+{
+	quire_drain_all(quire);
+}
 
-const struct bench_adapter adapter_quire_bound = {
-	.name = "quire-bound",
-	.init = init_bound,
-	.fini = fini,
-	.thread_init = bind,
-	.thread_fini = unbind,
-	.alloc = alloc,
-	.free = free_block,
-};
+static uint64_t overhead(void)
+{
+	struct quire_info info;
+
+	return quire_info(quire, &info, sizeof(info)) == 0 ? info.table_bytes
+							   : 0;
+}
+
+#define QUIRE_ADAPTER(way_name, ...)                                           \
+	{                                                                      \
+		.struct_size = sizeof(struct quire_bench_adapter),             \
+		.name = "quire-" way_name,                                     \
+		.flags = QUIRE_BENCH_BOUNDED | QUIRE_BENCH_CREATE,             \
+		.max_order = QUIRE_BENCH_MAX_ORDER, .fini = fini,              \
+		.alloc = alloc, .free = free_block, .address = address,        \
+		.drain = drain, .overhead = overhead, __VA_ARGS__              \
+	}
+
+const struct quire_bench_adapter adapter_quire_rseq =
+	QUIRE_ADAPTER("rseq", .init = init_rseq);
+
+const struct quire_bench_adapter adapter_quire_trylock =
+	QUIRE_ADAPTER("trylock", .init = init_trylock);
+
+const struct quire_bench_adapter adapter_quire_bound =
+	QUIRE_ADAPTER("bound", .init = init_bound, .thread_init = bind,
+		      .thread_fini = unbind);

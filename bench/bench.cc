@@ -1,193 +1,381 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //
-// Registers the workloads with Google Benchmark, and after its report prints
-// quire beside the floor, from medians of the same run. Every option of Google
-// Benchmark can be given; those below are defaults.
+// Registers the cases with Google Benchmark: every option of it can be given;
+// those below are defaults. An iteration is a round, of which the C part says
+// how long it took. After the run comes the table, and quire beside the floor.
 #include <benchmark/benchmark.h>
 
 #include <cerrno>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
+#include <iterator>
+#include <list>
 #include <map>
-#include <mutex>
+#include <regex>
 #include <string>
 #include <vector>
 
-#include "adapter.h"
-#include "workloads.h"
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "bench.h"
 
 namespace
 {
 
-// Interleaved, a drift of the machine's speed meets all alike.
-const char *const default_options[] = {
-	"--benchmark_enable_random_interleaving=true",
-	"--benchmark_repetitions=21",
-	"--benchmark_min_time=0.02",
-	"--benchmark_report_aggregates_only=true",
+const char *const usage =
+	"usage: quire-bench [OPTION]...\n"
+	"  --full             all cases (default: those of two minutes)\n"
+	"  --adapters=FOLDER  measure every adapter in FOLDER/*.so too\n"
+	"  --out=FOLDER       write bench.json, bench.tsv and bench.txt there\n"
+	"  --filter=REGEX     only cases whose name this finds; a - before "
+	"it:\n"
+	"                     only others\n"
+	"  --repetitions=N    of each case, interleaved (default 3, full 9)\n"
+	"  --slice-ms=N       how long a stream goes on (default 20, full "
+	"100)\n"
+	"  --arena-gib=N      where time grows with it (default 1, full 4)\n"
+	"  --list             print the names of the cases\n"
+	"  --benchmark_...    an option of Google Benchmark\n";
+
+struct options {
+	bool full = false, list = false;
+	unsigned repetitions = 0, slice_ms = 0, arena_gib = 0;
+	std::string out, filter;
+	std::vector<std::string> adapters;
+	std::vector<std::string> others; // Google Benchmark's
 };
 
-const bench_adapter *const adapters[] = {
-	&adapter_tls_stack,
-	&adapter_quire_rseq,
-	&adapter_quire_trylock,
-	&adapter_quire_bound,
+struct planned_case {
+	bench_case c;
+	std::string name;
+	bench_settings settings;
+	bool timed; // its calls were timed once
 };
 
-// Large enough for lists of every order; only reserved.
-constexpr uint64_t arena_bytes = uint64_t(4) << 30;
-
-// Threads of one run come in one by one: the first makes the allocator, the
-// last out ends it. Google Benchmark's loop is a barrier at either end, so none
-// leaves before all are in.
-class session
+// An allocator that is opened late needs room for its thread-local variables,
+// which the loader sets aside only at the start.
+void make_room_for_libraries(char **argv)
 {
-      public:
-	bool enter(const bench_adapter *adapter, unsigned thread,
-		   unsigned threads)
-	{
-		const std::lock_guard<std::mutex> guard(lock_);
+	const char *const room = "glibc.rtld.optional_static_tls=16384";
+	const char *const old = std::getenv("GLIBC_TUNABLES");
 
-		if (inside_ == 0 && adapter->init(arena_bytes, threads) != 0)
-			return false;
-		if (adapter->thread_init && adapter->thread_init(thread) != 0) {
-			if (inside_ == 0)
-				adapter->fini();
-			return false;
-		}
-		inside_++;
-		return true;
-	}
-
-	void leave(const bench_adapter *adapter)
-	{
-		const std::lock_guard<std::mutex> guard(lock_);
-
-		if (adapter->thread_fini)
-			adapter->thread_fini();
-		if (--inside_ == 0)
-			adapter->fini();
-	}
-
-      private:
-	std::mutex lock_;
-	unsigned inside_ = 0;
-};
-
-session running;
-
-void pair(benchmark::State &state, const bench_adapter *adapter, unsigned order)
-{
-	constexpr uint64_t batch = 1024;
-	uint64_t failures = 0;
-
-	if (!running.enter(adapter, unsigned(state.thread_index()),
-			   unsigned(state.threads()))) {
-		state.SkipWithError(std::strerror(errno));
+	if (old && std::strstr(old, "optional_static_tls"))
 		return;
-	}
-	workload_pair(adapter, order, batch);
-	while (state.KeepRunningBatch(batch))
-		failures += workload_pair(adapter, order, batch);
-	if (failures != 0)
-		state.SkipWithError("allocations failed");
-	running.leave(adapter);
+	const std::string value =
+		old && *old ? std::string(old) + ":" + room : room;
+	setenv("GLIBC_TUNABLES", value.c_str(), 1);
+	execv("/proc/self/exe", argv);
 }
 
-std::string name_of(const char *workload, const bench_adapter *adapter,
-		    unsigned order)
+// The value of --name=VALUE, or nullptr.
+const char *value_of(const char *arg, const char *name)
 {
-	return std::string(workload) + "/" + adapter->name + "/" +
-	       std::to_string(order);
+	const size_t n = std::strlen(name);
+
+	return std::strncmp(arg, name, n) == 0 && arg[n] == '=' ? arg + n + 1
+								: nullptr;
 }
 
-// Whether a peer can be had here; if not, it is named.
-bool usable(const bench_adapter *adapter)
+bool parse_own(options *o, const char *arg)
 {
-	if (adapter->init(arena_bytes, 1) != 0) {
-		std::printf("%s is skipped: %s\n", adapter->name,
-			    std::strerror(errno));
+	if (std::strcmp(arg, "--full") == 0)
+		o->full = true;
+	else if (std::strcmp(arg, "--list") == 0)
+		o->list = true;
+	else if (const char *folder = value_of(arg, "--adapters"))
+		o->adapters.push_back(folder);
+	else if (const char *out = value_of(arg, "--out"))
+		o->out = out;
+	else if (const char *regex = value_of(arg, "--filter"))
+		o->filter = regex;
+	else if (const char *same = value_of(arg, "--benchmark_filter"))
+		o->filter = same;
+	else if (const char *n = value_of(arg, "--repetitions"))
+		o->repetitions = unsigned(std::strtoul(n, nullptr, 10));
+	else if (const char *gib = value_of(arg, "--arena-gib"))
+		o->arena_gib = unsigned(std::strtoul(gib, nullptr, 10));
+	else if (const char *ms = value_of(arg, "--slice-ms"))
+		o->slice_ms = unsigned(std::strtoul(ms, nullptr, 10));
+	else
 		return false;
-	}
-	adapter->fini();
 	return true;
 }
 
-void register_all()
+options parse(int argc, char **argv)
 {
-	for (const auto *adapter : adapters) {
-		if (!usable(adapter))
-			continue;
-		for (unsigned order = 0; order <= BENCH_MAX_ORDER; order++)
-			benchmark::RegisterBenchmark(
-				name_of("pair", adapter, order).c_str(), pair,
-				adapter, order);
+	options o;
+
+	for (int i = 1; i < argc; i++) {
+		const std::string arg = argv[i];
+
+		if (arg == "--help") {
+			std::fputs(usage, stdout);
+			std::exit(0);
+		}
+		if (arg == "--adapters" && i + 1 < argc)
+			o.adapters.push_back(argv[++i]);
+		else if (!parse_own(&o, argv[i]))
+			o.others.push_back(arg);
+	}
+	if (o.repetitions == 0)
+		o.repetitions = o.full ? 9 : 3;
+	if (o.slice_ms == 0)
+		o.slice_ms = o.full ? 100 : 20;
+	if (o.arena_gib == 0)
+		o.arena_gib = o.full ? 4 : 1;
+	return o;
+}
+
+void measure(benchmark::State &state, planned_case *planned)
+{
+	const bool stream = planned->c.workload->flags & WORKLOAD_STREAM;
+	bench_result result = {};
+
+	for (auto _ : state) {
+		progress_next(&planned->c);
+		// Timing the calls of a pass takes as long as the pass.
+		planned->settings.latency = stream || !planned->timed;
+		if (const char *fault = bench_measure(
+			    &planned->c, &planned->settings, &result)) {
+			state.SkipWithError(fault);
+			return;
+		}
+		planned->timed = true;
+		state.SetIterationTime(result.wall);
+		report_add(&planned->c, &result);
+	}
+	state.counters["ns_per_op"] = result.ns;
+	state.counters["ops_per_s"] = result.throughput;
+	if (result.latencies[3] > 0) {
+		state.counters["p50_ns"] = result.latencies[0];
+		state.counters["p99_ns"] = result.latencies[1];
+		state.counters["p99.9_ns"] = result.latencies[2];
+		state.counters["max_ns"] = result.latencies[3];
+	}
+	if (result.phases[1] > 0) {
+		state.counters["alloc_ns"] = result.phases[0];
+		state.counters["free_ns"] = result.phases[1];
+	}
+	if (planned->c.workload->extra)
+		state.counters[planned->c.workload->extra] = result.extra;
+	if (result.overhead > 0)
+		state.counters["table_bytes_per_gib"] = result.overhead;
+}
+
+std::string name_of(const bench_case &c)
+{
+	std::string name =
+		std::string(c.workload->name) + "/" + c.adapter->name;
+
+	if (c.workload->params > 1)
+		name += std::string("/") + c.workload->param + ":" +
+			std::to_string(workload_param(c.workload, c.param));
+	return name + "/threads:" + std::to_string(c.threads);
+}
+
+class name_filter
+{
+      public:
+	explicit name_filter(const std::string &text)
+	    : inverted_(!text.empty() && text[0] == '-'),
+	      regex_(inverted_ ? text.substr(1) : text)
+	{
+	}
+
+	bool wants(const std::string &name) const
+	{
+		return std::regex_search(name, regex_) != inverted_;
+	}
+
+      private:
+	bool inverted_;
+	std::regex regex_;
+};
+
+void plan_workload(std::list<planned_case> *cases, const options &o,
+		   const name_filter &filter, bench_case c)
+{
+	for (c.param = 0; c.param < c.workload->params; c.param++)
+		for (unsigned i = 0; (c.threads = bench_threads(i)) != 0; i++) {
+			const std::string name = name_of(c);
+
+			if (bench_planned(&c, o.full) && filter.wants(name))
+				cases->push_back(
+					{ c,
+					  name,
+					  { o.slice_ms, o.arena_gib, 0 },
+					  false });
+		}
+}
+
+// By workload, then by adapter: peers are measured close together in time.
+std::list<planned_case> plan(const options &o)
+{
+	const name_filter filter(o.filter);
+	std::list<planned_case> cases;
+	bench_case c = {};
+
+	for (unsigned w = 0; (c.workload = workload_at(w)) != nullptr; w++)
+		for (unsigned a = 0; (c.adapter = adapter_at(a)) != nullptr;
+		     a++)
+			plan_workload(&cases, o, filter, c);
+	return cases;
+}
+
+// Peers that cannot be had here are named, once, if they were asked for.
+void drop_unusable(std::list<planned_case> *cases)
+{
+	std::map<const quire_bench_adapter *, bool> usable;
+
+	for (auto i = cases->begin(); i != cases->end();) {
+		const auto *adapter = i->c.adapter;
+
+		if (usable.find(adapter) == usable.end())
+			usable[adapter] = adapter_usable(adapter);
+		i = usable[adapter] ? std::next(i) : cases->erase(i);
 	}
 }
 
-// Google Benchmark's own report, with the medians kept: nanoseconds of CPU
-// time, by benchmark.
-class keeper : public benchmark::ConsoleReporter
+void register_all(std::list<planned_case> *cases, unsigned repetitions)
+{
+	for (auto &planned : *cases) {
+		benchmark::RegisterBenchmark(planned.name.c_str(), measure,
+					     &planned)
+			->UseManualTime()
+			->Unit(benchmark::kMillisecond);
+		progress_plan(&planned.c, repetitions);
+	}
+}
+
+// Google Benchmark's own console shows rounds; only what failed is of interest.
+class quiet : public benchmark::BenchmarkReporter
 {
       public:
+	bool ReportContext(const Context &) override
+	{
+		return true;
+	}
+
 	void ReportRuns(const std::vector<Run> &runs) override
 	{
 		for (const Run &run : runs)
-			if (!run.error_occurred &&
-			    run.aggregate_name == "median")
-				medians[run.run_name.function_name] =
-					run.GetAdjustedCPUTime();
-		ConsoleReporter::ReportRuns(runs);
+			if (run.error_occurred)
+				std::fprintf(stderr, "%s is skipped: %s\n",
+					     run.run_name.function_name.c_str(),
+					     run.error_message.c_str());
 	}
-
-	std::map<std::string, double> medians;
 };
 
-void print_pairs(const std::map<std::string, double> &medians)
+int init_google_benchmark(const options &o)
 {
-	for (const auto *adapter : adapters) {
-		if (adapter == &adapter_tls_stack)
-			continue;
-		for (unsigned order = 0; order <= BENCH_MAX_ORDER; order++) {
-			const auto own =
-				medians.find(name_of("pair", adapter, order));
-			const auto floor = medians.find(
-				name_of("pair", &adapter_tls_stack, order));
+	std::vector<std::string> texts = {
+		"quire-bench",
+		// Interleaved, a drift of the machine's speed meets all alike.
+		"--benchmark_enable_random_interleaving=true",
+		"--benchmark_repetitions=" + std::to_string(o.repetitions),
+		"--benchmark_min_time=0.0001",
+		"--benchmark_report_aggregates_only=true",
+	};
+	if (!o.out.empty()) {
+		texts.push_back("--benchmark_out=" + o.out + "/bench.json");
+		texts.push_back("--benchmark_out_format=json");
+	}
+	texts.insert(texts.end(), o.others.begin(), o.others.end());
 
-			if (own == medians.end() || floor == medians.end())
-				continue;
+	std::vector<char *> args;
+	for (auto &text : texts)
+		args.push_back(&text[0]);
+	int count = int(args.size());
+	args.push_back(nullptr);
+	benchmark::Initialize(&count, args.data());
+	if (benchmark::ReportUnrecognizedArguments(count, args.data())) {
+		std::fputs(usage, stderr);
+		return 2;
+	}
+	return 0;
+}
+
+// Each pair of quire's beside the same of the floor's.
+void print_pairs(const std::list<planned_case> &cases)
+{
+	for (const auto &planned : cases) {
+		const bench_case &c = planned.c;
+		bench_case beside = c;
+
+		beside.adapter = &adapter_tls_stack;
+		if (std::strcmp(c.workload->name, "pair") != 0 ||
+		    std::strncmp(c.adapter->name, "quire-", 6) != 0 ||
+		    c.threads != 1)
+			continue;
+		const double own = report_median(&c);
+		const double floor = report_median(&beside);
+		if (own > 0 && floor > 0)
 			std::printf("%s order %u pair: %.2f ns, "
 				    "thread-local stack: %.2f ns, "
 				    "ratio %.2f\n",
-				    adapter->name, order, own->second,
-				    floor->second, own->second / floor->second);
+				    c.adapter->name, c.param, own, floor,
+				    own / floor);
+	}
+}
+
+bool write_files(const options &o)
+{
+	const struct {
+		const char *name;
+		void (*write)(FILE *);
+	} files[] = { { "/bench.txt", report_text },
+		      { "/bench.tsv", report_values } };
+
+	for (const auto &file : files) {
+		const std::string path = o.out + file.name;
+		FILE *const out = std::fopen(path.c_str(), "w");
+
+		if (out)
+			file.write(out);
+		if (!out || std::fclose(out) != 0) {
+			std::perror(path.c_str());
+			return false;
 		}
 	}
+	return true;
 }
 
 } // namespace
 
 int main(int argc, char **argv)
 {
-	std::vector<char *> args(1, argv[0]);
+	make_room_for_libraries(argv);
 
-	for (const char *option : default_options)
-		args.push_back(const_cast<char *>(option));
-	args.insert(args.end(), argv + 1, argv + argc);
-	args.push_back(nullptr);
-
-	int count = int(args.size()) - 1;
-	benchmark::Initialize(&count, args.data());
-	if (benchmark::ReportUnrecognizedArguments(count, args.data()))
+	const options o = parse(argc, argv);
+	for (const auto &folder : o.adapters)
+		if (adapters_load(folder.c_str()) < 0) {
+			std::perror(folder.c_str());
+			return 2;
+		}
+	if (!o.out.empty() && mkdir(o.out.c_str(), 0777) != 0 &&
+	    errno != EEXIST) {
+		std::perror(o.out.c_str());
 		return 2;
-	register_all();
+	}
+	if (const int status = init_google_benchmark(o))
+		return status;
 
-	keeper report;
+	auto cases = plan(o);
+	if (o.list) {
+		for (const auto &planned : cases)
+			std::printf("%s\n", planned.name.c_str());
+		return 0;
+	}
+	drop_unusable(&cases);
+	register_all(&cases, o.repetitions);
+	quiet report;
 	const size_t ran = benchmark::RunSpecifiedBenchmarks(&report);
 	benchmark::Shutdown();
-	if (!report.medians.empty()) {
-		std::printf("\nMedians of one interleaved run, CPU time:\n");
-		print_pairs(report.medians);
-	}
-	return ran == 0 ? 1 : 0;
+	progress_end();
+	report_text(stdout);
+	std::printf("\n");
+	print_pairs(cases);
+	return ran != 0 && (o.out.empty() || write_files(o)) ? 0 : 1;
 }

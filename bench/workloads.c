@@ -1,25 +1,93 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* See workloads.h. */
+/* Which workloads there are, and which cases of them are worth measuring. */
 #include "workloads.h"
 
-#include <stddef.h>
+#include <unistd.h>
 
-uint64_t workload_pair(const struct bench_adapter *adapter, unsigned order,
-		       uint64_t n)
+static const struct workload *const workloads[] = {
+	&workload_pair,
+	&workload_bulk,
+	&workload_random,
+	&workload_refill,
+	&workload_mixed,
+	&workload_cross,
+	&workload_touch,
+	&workload_exhaust,
+	&workload_create,
+	&workload_fragment_bursts,
+	&workload_fragment_balanced,
+	NULL,
+};
+
+const struct workload *workload_at(unsigned i)
 {
-	/* In registers: the table is not read again between the calls. */
-	void *(*const alloc)(unsigned) = adapter->alloc;
-	void (*const free_block)(void *, unsigned) = adapter->free;
-	uint64_t failures = 0;
+	return workloads[i];
+}
 
-	for (uint64_t i = 0; i < n; i++) {
-		void *block = alloc(order);
+unsigned workload_param(const struct workload *workload, unsigned param)
+{
+	return workload->param_value ? workload->param_value(param) : param;
+}
 
-		if (__builtin_expect(block == NULL, 0)) {
-			failures++;
-			continue;
-		}
-		free_block(block, order);
+enum { CROWD = 32 };
+
+unsigned bench_cpus(void)
+{
+	long cpus = sysconf(_SC_NPROCESSORS_ONLN);
+
+	return cpus > 0 ? (unsigned)cpus : 1;
+}
+
+unsigned bench_threads(unsigned i)
+{
+	unsigned most = 2 * bench_cpus();
+	unsigned n = 1;
+
+	for (; i != 0; i--) {
+		if (n >= CROWD && n * 2 > most)
+			return 0;
+		n = n * 2 <= most ? n * 2 : CROWD;
 	}
-	return failures;
+	return n;
+}
+
+static int possible(const struct bench_case *c)
+{
+	const struct workload *workload = c->workload;
+	unsigned has = c->adapter->flags;
+
+	if (workload->flags & WORKLOAD_CREATE)
+		return (has & QUIRE_BENCH_CREATE) && !c->adapter->thread_init &&
+		       c->threads == 1;
+	if (workload == &workload_pair)
+		return c->param <= c->adapter->max_order;
+	if ((workload == &workload_mixed ||
+	     workload->flags & WORKLOAD_SINGLE) &&
+	    c->adapter->max_order < QUIRE_BENCH_MAX_ORDER)
+		return 0;
+	if ((workload->flags & WORKLOAD_SINGLE) && c->threads != 1)
+		return 0;
+	if ((workload->flags & WORKLOAD_PAIRED) && c->threads % 2 != 0)
+		return 0;
+	if ((workload->flags & WORKLOAD_BOUNDED) &&
+	    !(has & QUIRE_BENCH_BOUNDED))
+		return 0;
+	if ((workload->flags & WORKLOAD_HANDOVER) &&
+	    (has & QUIRE_BENCH_THREAD_LOCAL))
+		return 0;
+	return !((workload->flags & WORKLOAD_SCATTER) &&
+		 (has & QUIRE_BENCH_FEW_HOLES));
+}
+
+int bench_planned(const struct bench_case *c, int full)
+{
+	if (!possible(c))
+		return 0;
+	if (c->workload == &workload_pair && c->param != 0)
+		return c->threads == 1 ||
+		       (full && (c->param == 3 || c->param == 9));
+	if (full || c->workload->flags & WORKLOAD_STREAM)
+		return 1;
+	return c->threads == 1 ||
+	       (c->threads == 2 && c->workload != &workload_random);
 }

@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The allocators that can be measured: those built in, and those of --adapters.
+ * What an adapter is says quire/bench.h.
+ *
+ * Every peer is called alike: one indirect call into its adapter, which calls
+ * the peer's shared library.
+ */
+#ifndef BENCH_ADAPTERS_H
+#define BENCH_ADAPTERS_H
+
+#include "quire/bench.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+extern const struct quire_bench_adapter adapter_tls_stack;
+extern const struct quire_bench_adapter adapter_quire_rseq;
+extern const struct quire_bench_adapter adapter_quire_trylock;
+extern const struct quire_bench_adapter adapter_quire_bound;
+extern const struct quire_bench_adapter adapter_mutex_buddy;
+extern const struct quire_bench_adapter adapter_mmap;
+extern const struct quire_bench_adapter adapter_glibc;
+extern const struct quire_bench_adapter adapter_jemalloc;
+extern const struct quire_bench_adapter adapter_mimalloc;
+extern const struct quire_bench_adapter adapter_tcmalloc;
+extern const struct quire_bench_adapter adapter_tbbmalloc;
+
+/* The i-th adapter, NULL after the last; the floor is the first. */
+const struct quire_bench_adapter *adapter_at(unsigned i);
+
+/*
+ * Adds what the shared libraries in a folder define; each that cannot be used
+ * is named on stderr. Returns how many there are, -1 if the folder cannot be
+ * read.
+ */
+int adapters_load(const char *folder);
+
+/* Tries whether it can be had here; says on stderr why it is skipped. */
+int adapter_usable(const struct quire_bench_adapter *adapter);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,53 @@
+#!/bin/sh
+# SPDX-License-Identifier: BSD-2-Clause
+# An adapter of one's own: the example in quire/bench.h compiles as a user would
+# compile it, and quire-bench measures it; what is no adapter is named.
+top=${top_srcdir:-$(dirname "$0")/..}
+build=${top_builddir:-$top}
+bench=$build/bench/quire-bench
+work=$(mktemp -d) || exit 99
+trap 'rm -rf "$work"' EXIT
+mkdir "$work/adapters"
+
+result() { # STATUS TEXT
+	if [ "$1" -eq 0 ]; then echo "ok - $2"; else echo "not ok - $2"; fi
+}
+
+echo "1..5"
+${CC:-cc} -shared -fPIC -O2 -Wall -Wextra -Werror -I"$top/include" \
+	-o "$work/adapters/example.so" "$top/bench/example-adapter.c"
+result $? 'the example adapter compiles'
+
+sed -n '/^#include/,$p' "$top/bench/example-adapter.c" >"$work/example"
+sed -n '1,/\*\//s/^ \*	\{0,1\}//p' "$top/include/quire/bench.h" |
+	sed -n '/^#include/,/^};/p' | diff - "$work/example"
+result $? "the header's example is the example adapter"
+
+echo '#include <quire/bench.h>' >"$work/user.c"
+${CC:-cc} -std=c99 -pedantic -Wall -Wextra -Werror -fsyntax-only \
+	-I"$top/include" "$work/user.c"
+result $? 'the header stands alone in C99'
+
+why=
+grep -q '^BENCHMARK_LIBS = .' "$build/Makefile" || why='no Google Benchmark'
+[ -z "${SANITIZER_FLAGS:-}" ] || why="a sanitizer's build"
+if [ -n "$why" ]; then
+	echo "ok - quire-bench measures it # SKIP $why"
+	echo "ok - what is no adapter is named # SKIP $why"
+	exit 0
+fi
+${MAKE:-make} -C "$build" bench/quire-bench >"$work/log" 2>&1 ||
+	cat "$work/log"
+echo 'int none;' >"$work/none.c"
+${CC:-cc} -shared -fPIC -o "$work/adapters/none.so" "$work/none.c"
+"$bench" --adapters "$work/adapters" --out="$work/out" --repetitions=1 \
+	--slice-ms=5 --filter='^(pair|mixed)/(example|quire-trylock)/' \
+	>"$work/log" 2>&1
+status=$?
+cat "$work/log"
+# 10 orders at 1 thread, and order 0 and mixed at 4 or more numbers of them.
+[ $status -eq 0 ] && [ -s "$work/out/bench.json" ] &&
+	[ "$(grep -c '	example	' "$work/out/bench.tsv")" -ge 17 ]
+result $? 'quire-bench measures it'
+grep -q '^none.so is skipped: ' "$work/log"
+result $? 'what is no adapter is named'
