@@ -26,33 +26,6 @@ static void catch_one(void *arg, const char *message)
 	snprintf(caught->text, sizeof(caught->text), "%s", message);
 }
 
-/* Runs body in a child; returns its wait status and what it wrote to stderr. */
-static int in_child(void (*body)(void), char *text, size_t size)
-{
-	size_t length = 0;
-	ssize_t got;
-	int pipes[2], status;
-	pid_t pid;
-
-	assert_int_equal(pipe(pipes), 0);
-	fflush(NULL);
-	pid = fork();
-	assert_true(pid >= 0);
-	if (pid == 0) {
-		signal(SIGABRT, SIG_DFL);
-		dup2(pipes[1], 2);
-		body();
-		_exit(0);
-	}
-	close(pipes[1]);
-	while ((got = read(pipes[0], text + length, size - 1 - length)) > 0)
-		length += (size_t)got;
-	text[length] = '\0';
-	close(pipes[0]);
-	assert_int_equal(waitpid(pid, &status, 0), pid);
-	return status;
-}
-
 static void test_report(void **state)
 {
 	struct caught caught = { 0 };
@@ -109,7 +82,8 @@ static void test_stderr(void **state)
 	char text[512];
 
 	(void)state;
-	assert_int_equal(in_child(report_to_nobody, text, sizeof(text)), 0);
+	assert_int_equal(test_in_child(report_to_nobody, text, sizeof(text)),
+			 0);
 	assert_string_equal(text, "quire: to nobody\nquire: to none\n");
 }
 
@@ -121,7 +95,7 @@ static void fail_assertion(void)
 static void test_assert_failed(void **state)
 {
 	char text[512];
-	int status = in_child(fail_assertion, text, sizeof(text));
+	int status = test_in_child(fail_assertion, text, sizeof(text));
 
 	(void)state;
 	assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT);
@@ -145,7 +119,7 @@ static void assert_wrongly(void)
 static void test_assert_debug(void **state)
 {
 	char text[512];
-	int status = in_child(assert_wrongly, text, sizeof(text));
+	int status = test_in_child(assert_wrongly, text, sizeof(text));
 
 	(void)state;
 	assert_debug(ask(true), "never printed");

@@ -166,32 +166,6 @@ static void test_parking(void **state)
 
 /* --- debug builds --- */
 
-static int in_child(void (*body)(void), char *text, size_t size)
-{
-	size_t length = 0;
-	ssize_t got;
-	int pipes[2], status;
-	pid_t pid;
-
-	assert_int_equal(pipe(pipes), 0);
-	fflush(NULL);
-	pid = fork();
-	assert_true(pid >= 0);
-	if (pid == 0) {
-		signal(SIGABRT, SIG_DFL);
-		dup2(pipes[1], 2);
-		body();
-		_exit(0);
-	}
-	close(pipes[1]);
-	while ((got = read(pipes[0], text + length, size - 1 - length)) > 0)
-		length += (size_t)got;
-	text[length] = '\0';
-	close(pipes[0]);
-	assert_int_equal(waitpid(pid, &status, 0), pid);
-	return status;
-}
-
 static struct lock pair[2];
 
 static void expect_abort(void (*body)(void), const char *format, ...)
@@ -205,7 +179,7 @@ static void expect_abort(void (*body)(void), const char *format, ...)
 	va_start(args, format);
 	vsnprintf(expected, sizeof(expected), format, args);
 	va_end(args);
-	status = in_child(body, text, sizeof(text));
+	status = test_in_child(body, text, sizeof(text));
 	if (!WIFSIGNALED(status) || WTERMSIG(status) != SIGABRT ||
 	    !strstr(text, expected))
 		fail_msg("status 0x%x, wanted SIGABRT and \"%s\", got \"%s\"",

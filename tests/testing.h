@@ -18,10 +18,13 @@
 #include <cmocka.h>
 
 #include <pthread.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
 #define TEST_SANITIZED 1
@@ -107,6 +110,33 @@ static inline bool test_caught(const struct test_messages *messages,
 		if (strstr(messages->text[i], part))
 			return true;
 	return false;
+}
+
+/* Runs body in a child; returns its wait status and what it wrote to stderr. */
+static inline int test_in_child(void (*body)(void), char *text, size_t size)
+{
+	size_t length = 0;
+	ssize_t got;
+	int pipes[2], status;
+	pid_t pid;
+
+	assert_int_equal(pipe(pipes), 0);
+	fflush(NULL);
+	pid = fork();
+	assert_true(pid >= 0);
+	if (pid == 0) {
+		signal(SIGABRT, SIG_DFL);
+		dup2(pipes[1], 2);
+		body();
+		_exit(0);
+	}
+	close(pipes[1]);
+	while ((got = read(pipes[0], text + length, size - 1 - length)) > 0)
+		length += (size_t)got;
+	text[length] = '\0';
+	close(pipes[0]);
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	return status;
 }
 
 #endif
