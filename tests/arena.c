@@ -719,6 +719,13 @@ static void test_memblock(void **state)
 	table = memblock_alloc(&memblock, 4096, 4096, "test");
 	assert_ptr_equal(table, arena.range);
 	assert_int_equal(memblock_memory_size(&memblock), arena.range_size);
+	/* Tables never take pages, however many there are. */
+	assert_null(
+		memblock_alloc(&memblock, arena.table_size, 4096, "too much"));
+	assert_int_equal(errno, ENOMEM);
+	assert_non_null(memblock_alloc(&memblock, arena.table_size - 4096, 4096,
+				       "the rest"));
+	assert_null(memblock_alloc(&memblock, 4096, 4096, "one more"));
 	arena_fini(&arena);
 }
 

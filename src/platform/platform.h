@@ -46,7 +46,8 @@ bool platform_rseq_usable(void);
  * all, and orders memory with them.
  */
 int platform_rseq_fence(int cpu);
-/* In the child of a fork: register again what registration is per process. */
+/* In the child of a fork: registers for the fence again. Linux lets children
+ * inherit that today, but does not promise it. */
 void platform_rseq_after_fork(void);
 
 /* --- threads --- */
