@@ -44,6 +44,7 @@ struct quire {
 	uint64_t head;	      /* (c) state word of an order-0 head there */
 	uint32_t nr_cpus;     /* (c) */
 	uint32_t fast_orders; /* (c) below it: sequences serve; 0: none */
+	size_t back;	      /* (c) of a list's back, bytes from its stack */
 	struct memmap map;    /* (c) */
 };
 

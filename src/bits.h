@@ -18,9 +18,20 @@ static inline unsigned bits_lowest(uint64_t word)
 	return (unsigned)__builtin_ctzll(word);
 }
 
+/*
+ * Without an instruction for it the compiler would call a function: sums of
+ * bits in fields of 2, 4 and 8 bits, then of all bytes by a multiplication
+ * (Warren, Hacker's Delight, 5-1).
+ */
 static inline unsigned bits_count(uint64_t word)
 {
-	return (unsigned)__builtin_popcountll(word);
+	if (CC_HAS_POPCOUNT)
+		return (unsigned)__builtin_popcountll(word);
+	word -= word >> 1 & UINT64_C(0x5555555555555555);
+	word = (word & UINT64_C(0x3333333333333333)) +
+	       (word >> 2 & UINT64_C(0x3333333333333333));
+	word = (word + (word >> 4)) & UINT64_C(0x0f0f0f0f0f0f0f0f);
+	return (unsigned)(word * UINT64_C(0x0101010101010101) >> 56);
 }
 
 /* n set bits from position at; at + n <= 64, n > 0. */
@@ -57,6 +68,47 @@ static inline uint64_t bits_runs(uint64_t word, unsigned order)
 	for (unsigned k = 0; k < order; k++)
 		word = bits_pair(word, k);
 	return word;
+}
+
+/* From starts of aligned runs of order k, 0 to 6, all their bits. */
+static inline uint64_t bits_fill(uint64_t starts, unsigned order)
+{
+	for (unsigned k = 0; k < order; k++)
+		starts |= starts << (1u << k);
+	return starts;
+}
+
+/* The lowest n set bits; there are at least n. */
+static inline uint64_t bits_first(uint64_t word, unsigned n)
+{
+	uint64_t rest = word;
+
+	while (n--)
+		rest &= rest - 1;
+	return word ^ rest;
+}
+
+/* Bit i of the result: byte i of the word is not 0. */
+static inline uint64_t bits_of_bytes(uint64_t word)
+{
+	word |= word >> 4;
+	word |= word >> 2;
+	word |= word >> 1;
+	word &= UINT64_C(0x0101010101010101);
+	/* Each byte's bit is moved to its place in the highest byte. */
+	return word * UINT64_C(0x0102040810204080) >> 56;
+}
+
+/* The reverse: byte i of the result is 0xff if bit i of 8 is set, else 0. */
+static inline uint64_t bytes_of_bits(uint64_t bits)
+{
+	uint64_t word = bits * UINT64_C(0x0101010101010101) &
+			UINT64_C(0x8040201008040201);
+
+	/* Any bit of a byte carries into its highest one. */
+	word = (word + UINT64_C(0x7f7f7f7f7f7f7f7f)) >> 7 &
+	       UINT64_C(0x0101010101010101);
+	return word * 0xff;
 }
 
 /* log2 rounded up; n > 0. */

@@ -56,14 +56,15 @@ static unsigned largest_run(uint64_t bits, unsigned max_order)
 	return k + 1;
 }
 
-unsigned buddy_largest_locked(const struct block *block)
+/* The same for a block in which no run is longer than order `most` - 1. */
+static unsigned largest_up_to(const struct block *block, unsigned most)
 {
 	uint64_t words = free_words(block);
 	unsigned largest = 0;
 
 	if (words)
 		return WORD_SHIFT + largest_run(words, 3);
-	for (unsigned w = 0; w < BLOCK_WORDS; w++) {
+	for (unsigned w = 0; w < BLOCK_WORDS && largest < most; w++) {
 		unsigned here = largest_run(free_units(block, w), 5);
 
 		if (here > largest)
@@ -72,119 +73,168 @@ unsigned buddy_largest_locked(const struct block *block)
 	return largest;
 }
 
-/* Sets the bits of [unit, unit + n), all clear before. */
-static void set_units(struct block *block, unsigned unit, unsigned n)
+unsigned buddy_largest_locked(const struct block *block)
 {
-	block->free = (uint16_t)(block->free - n);
-	while (n) {
-		unsigned at = unit % WORD_BITS;
-		unsigned here = n < WORD_BITS - at ? n : WORD_BITS - at;
-		uint64_t bits = bits_range(at, here);
-
-		assert_debug(!(block->map[unit / WORD_BITS] & bits),
-			     "unit %u: map %016llx, taking %016llx", unit,
-			     (unsigned long long)block->map[unit / WORD_BITS],
-			     (unsigned long long)bits);
-		block->map[unit / WORD_BITS] |= bits;
-		unit += here;
-		n -= here;
-	}
+	return largest_up_to(block, WORD_SHIFT);
 }
 
 /*
- * Takes up to n runs of 2^order from the low end of the free run of 2^k units
- * at `start`; returns how many.
+ * Takes blocks of 2^order from a word's free runs of order k, given by their
+ * starts, lowest first, until *n are had.
  */
-static unsigned split(struct block *block, unsigned start, unsigned k,
-		      unsigned order, unsigned n, uint16_t *units)
+static void take_runs(struct block *block, unsigned word, uint64_t runs,
+		      unsigned k, unsigned order, unsigned *n,
+		      struct buddy_part *part)
 {
-	unsigned there = 1u << (k - order);
+	uint64_t starts = bits_fill(runs, k) & bits_aligned(order), units;
+	unsigned there = bits_count(starts);
 
-	if (n > there)
-		n = there;
-	for (unsigned i = 0; i < n; i++)
-		units[i] = (uint16_t)(start + (i << order));
-	set_units(block, start, n << order);
-	return n;
+	if (there > *n) {
+		starts = bits_first(starts, *n);
+		there = *n;
+	}
+	units = bits_fill(starts, order);
+	assert_debug(!(block->map[word] & units),
+		     "word %u: map %016llx, taking %016llx", word,
+		     (unsigned long long)block->map[word],
+		     (unsigned long long)units);
+	block->map[word] |= units;
+	block->free = (uint16_t)(block->free - (there << order));
+	*n -= there;
+	*part = (struct buddy_part){ .starts = starts, .word = word };
 }
 
-/* Splits the maximal runs of order k < 6 until n are taken. */
+/* From maximal runs of order k < 6; returns the parts. */
 static unsigned take_from_words(struct block *block, unsigned k, unsigned order,
-				unsigned n, uint16_t *units)
+				unsigned *n, struct buddy_part *parts)
 {
-	unsigned taken = 0;
+	unsigned nr = 0;
 
-	for (unsigned w = 0; w < BLOCK_WORDS && taken < n; w++) {
-		uint64_t bits = free_units(block, w);
+	for (unsigned w = 0; w < BLOCK_WORDS && *n; w++) {
+		uint64_t bits = free_units(block, w), runs;
 
 		if (bits == 0 || bits == ~UINT64_C(0))
 			continue;
-		for (bits = maximal_runs(bits, k); bits && taken < n;
-		     bits &= bits - 1)
-			taken += split(block, w * WORD_BITS + bits_lowest(bits),
-				       k, order, n - taken, units + taken);
+		runs = maximal_runs(bits, k);
+		if (runs)
+			take_runs(block, w, runs, k, order, n, &parts[nr++]);
 	}
-	return taken;
+	return nr;
 }
 
-/* The same for runs of whole words, order k = 6 to 9. */
+/* A run of whole words becomes a block of 2^order. */
+static void take_words(struct block *block, unsigned word, unsigned order,
+		       unsigned *n, struct buddy_part *part)
+{
+	unsigned words = 1u << (order - WORD_SHIFT);
+
+	for (unsigned w = word; w < word + words; w++)
+		block->map[w] = ~UINT64_C(0);
+	block->free = (uint16_t)(block->free - (1u << order));
+	--*n;
+	*part = (struct buddy_part){ .starts = 1, .word = word };
+}
+
+/* From maximal runs of whole words, order k = 6 to 9; returns the parts. */
 static unsigned take_whole_words(struct block *block, unsigned k,
-				 unsigned order, unsigned n, uint16_t *units)
+				 unsigned order, unsigned *n,
+				 struct buddy_part *parts)
 {
 	uint64_t runs = maximal_runs(free_words(block), k - WORD_SHIFT);
-	unsigned taken = 0;
+	unsigned step = order < WORD_SHIFT ? 1 : 1u << (order - WORD_SHIFT);
+	unsigned nr = 0;
 
-	for (; runs && taken < n; runs &= runs - 1)
-		taken += split(block, bits_lowest(runs) * WORD_BITS, k, order,
-			       n - taken, units + taken);
-	return taken;
+	for (; runs; runs &= runs - 1) {
+		unsigned first = bits_lowest(runs);
+		unsigned end = first + (1u << (k - WORD_SHIFT));
+
+		for (unsigned w = first; w < end && *n; w += step, nr++) {
+			if (order < WORD_SHIFT)
+				take_runs(block, w, 1, WORD_SHIFT, order, n,
+					  &parts[nr]);
+			else
+				take_words(block, w, order, n, &parts[nr]);
+		}
+	}
+	return nr;
+}
+
+/* All that is free, as units. */
+static unsigned take_all(struct block *block, struct buddy_part *parts)
+{
+	unsigned nr = 0;
+
+	for (unsigned w = 0; w < BLOCK_WORDS; w++) {
+		uint64_t units = free_units(block, w);
+
+		if (units)
+			parts[nr++] = (struct buddy_part){ .starts = units,
+							   .word = w };
+		block->map[w] = ~UINT64_C(0);
+	}
+	block->free = 0;
+	return nr;
 }
 
 unsigned buddy_take_locked(struct block *block, unsigned order, unsigned n,
-			   uint16_t *units)
+			   struct buddy_part *parts, unsigned *nr)
 {
-	unsigned taken = 0;
+	unsigned largest = block->largest;
+	unsigned k;
 
-	for (unsigned k = order; k <= BLOCK_ORDER && taken < n; k++) {
-		if (k < WORD_SHIFT)
-			taken += take_from_words(block, k, order, n - taken,
-						 units + taken);
-		else
-			taken += take_whole_words(block, k, order, n - taken,
-						  units + taken);
+	*nr = 0;
+	if (order == 0 && block->free <= n) {
+		*nr = take_all(block, parts);
+		return 0;
 	}
-	return taken;
+	for (k = order; k < largest && n; k++) {
+		if (k < WORD_SHIFT)
+			*nr += take_from_words(block, k, order, &n,
+					       parts + *nr);
+		else
+			*nr += take_whole_words(block, k, order, &n,
+						parts + *nr);
+	}
+	/* A run of the largest order is only touched when all others were. */
+	return k < largest ? largest : largest_up_to(block, largest);
 }
 
-/* Order + 1 of the largest free run that holds a unit of this word. */
-static unsigned largest_around(const struct block *block, unsigned word)
+/* The block's largest, after units of one word were freed. */
+static unsigned largest_with(const struct block *block, unsigned word)
 {
-	uint64_t words = free_words(block);
-	unsigned k = WORD_SHIFT;
+	uint64_t bits = free_units(block, word), words;
+	unsigned k = block->largest;
 
-	if (!(words >> word & 1))
-		return largest_run(free_units(block, word), 5);
-	while (k < BLOCK_ORDER) {
+	if (bits != ~UINT64_C(0)) {
+		/* What is new can only count if it is larger. */
+		if (k >= WORD_SHIFT || (bits = bits_runs(bits, k)) == 0)
+			return k;
+		while (k < WORD_SHIFT - 1 && (bits = bits_pair(bits, k)) != 0)
+			k++;
+		return k + 1;
+	}
+	words = free_words(block);
+	for (k = WORD_SHIFT; k < BLOCK_ORDER; k++) {
 		unsigned span = 2u << (k - WORD_SHIFT); /* words */
 		uint64_t need = bits_range(word & ~(span - 1), span);
 
 		if ((words & need) != need)
 			break;
-		k++;
 	}
-	return k + 1;
+	return k + 1 > block->largest ? k + 1 : block->largest;
 }
 
 unsigned buddy_give_word_locked(struct block *block, unsigned word,
-				uint64_t units)
+				uint64_t units, unsigned n)
 {
-	assert_debug((block->map[word] & units) == units,
-		     "word %u: map %016llx, giving %016llx", word,
-		     (unsigned long long)block->map[word],
+	assert_debug((block->map[word] & units) == units &&
+			     bits_count(units) == n,
+		     "word %u: map %016llx, giving %u: %016llx", word,
+		     (unsigned long long)block->map[word], n,
 		     (unsigned long long)units);
 	block->map[word] &= ~units;
-	block->free = (uint16_t)(block->free + bits_count(units));
-	return largest_around(block, word);
+	block->free = (uint16_t)(block->free + n);
+	return largest_with(block, word);
 }
 
 unsigned buddy_give_locked(struct block *block, unsigned unit, unsigned order)
@@ -193,7 +243,8 @@ unsigned buddy_give_locked(struct block *block, unsigned unit, unsigned order)
 
 	if (order < WORD_SHIFT)
 		return buddy_give_word_locked(
-			block, word, bits_range(unit % WORD_BITS, 1u << order));
+			block, word, bits_range(unit % WORD_BITS, 1u << order),
+			1u << order);
 	for (unsigned w = word; w < word + (1u << (order - WORD_SHIFT)); w++) {
 		assert_debug(block->map[w] == ~UINT64_C(0),
 			     "word %u: map %016llx, giving all", w,
@@ -201,7 +252,7 @@ unsigned buddy_give_locked(struct block *block, unsigned unit, unsigned order)
 		block->map[w] = 0;
 	}
 	block->free = (uint16_t)(block->free + (1u << order));
-	return largest_around(block, word);
+	return largest_with(block, word);
 }
 
 void buddy_runs_locked(const struct block *block, uint64_t *runs)

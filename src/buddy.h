@@ -12,24 +12,27 @@
 
 #include "pageblock.h"
 
+/* Runs of one order that begin in the same word of a map. */
+struct buddy_part {
+	uint64_t starts; /* bit i: a run begins at the word's unit i */
+	unsigned word;
+};
+
 /* Order + 1 of the largest aligned free run; 0: nothing is free. */
 unsigned buddy_largest_locked(const struct block *block);
 
 /*
+ * Both update map and free; block->largest must be true when they are called
+ * and is the caller's to renew: they return what it has become.
+ *
  * Takes up to n runs of 2^order units, smallest free runs first, so that large
- * ones stay whole; units[] gets the first unit of each. Updates map and free,
- * not largest. Returns how many it took.
+ * ones stay whole. parts[], of n at least, gets them; *nr how many parts.
  */
 unsigned buddy_take_locked(struct block *block, unsigned order, unsigned n,
-			   uint16_t *units);
-
-/*
- * Gives back units of one word of the map. Updates map and free; returns the
- * order + 1 of the largest free run that holds any of them.
- */
+			   struct buddy_part *parts, unsigned *nr);
+/* Gives back n units of one word of the map; or a run of 2^order units. */
 unsigned buddy_give_word_locked(struct block *block, unsigned word,
-				uint64_t units);
-/* The same for one run of 2^order units that starts at unit. */
+				uint64_t units, unsigned n);
 unsigned buddy_give_locked(struct block *block, unsigned unit, unsigned order);
 
 /* Adds to runs[k] the maximal free runs of order k, k = 0 to 9. */

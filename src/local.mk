@@ -10,6 +10,7 @@ libquire_core_la_SOURCES = \
 	src/debug.c src/debug.h \
 	src/descriptor.c \
 	src/fork.c \
+	src/holds.c src/holds.h \
 	src/lock.c src/lock.h \
 	src/memblock.c src/memblock.h \
 	src/memmap.c src/memmap.h \

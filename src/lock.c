@@ -50,6 +50,34 @@ void lock_release_slow(struct lock *lock)
 	platform_unpark(&lock->word, 1);
 }
 
+/* Briefly awake, then asleep between looks. */
+void lock_acquire_polled_slow(struct lock *lock)
+{
+	ck_backoff_t backoff = SPIN_FIRST;
+
+	for (int looks = 0;; looks++) {
+		uint32_t word =
+			atomic_load_explicit(&lock->word, memory_order_relaxed);
+
+		if ((word & ~(uint32_t)LOCK_WANTED) == 0) {
+			if (atomic_compare_exchange_strong_explicit(
+				    &lock->word, &word, LOCK_HELD,
+				    memory_order_acquire, memory_order_relaxed))
+				break;
+		} else if (!(word & LOCK_WANTED)) {
+			atomic_compare_exchange_strong_explicit(
+				&lock->word, &word, word | LOCK_WANTED,
+				memory_order_relaxed, memory_order_relaxed);
+		}
+		if (looks < SPIN_LOOKS)
+			ck_backoff_eb(&backoff);
+		else
+			platform_nap();
+	}
+	if (config_debug)
+		lock_acquired(lock, false);
+}
+
 /*
  * What the thread holds, in debug builds: how many locks of each rank, and the
  * highest address taken since it held none of that rank.
@@ -69,7 +97,7 @@ static uint32_t this_thread(void)
 	return thread_id;
 }
 
-void lock_acquired(struct lock *lock)
+void lock_acquired(struct lock *lock, bool shared)
 {
 	unsigned rank = (unsigned)(lock->rank - LOCK_RANK_REGISTRY);
 
@@ -82,17 +110,20 @@ void lock_acquired(struct lock *lock)
 			     (int)r + LOCK_RANK_REGISTRY);
 	held[rank].nr++;
 	held[rank].highest = lock;
-	atomic_store_explicit(&lock->owner, this_thread(),
-			      memory_order_relaxed);
+	if (!shared)
+		atomic_store_explicit(&lock->owner, this_thread(),
+				      memory_order_relaxed);
 }
 
-void lock_releasing(struct lock *lock)
+void lock_releasing(struct lock *lock, bool shared)
 {
-	assert_debug(lock_held(lock), "lock %p released by %u, owner %u",
-		     (void *)lock, this_thread(),
+	assert_debug(shared || lock_held(lock),
+		     "lock %p released by %u, owner %u", (void *)lock,
+		     this_thread(),
 		     atomic_load_explicit(&lock->owner, memory_order_relaxed));
 	held[lock->rank - LOCK_RANK_REGISTRY].nr--;
-	atomic_store_explicit(&lock->owner, 0, memory_order_relaxed);
+	if (!shared)
+		atomic_store_explicit(&lock->owner, 0, memory_order_relaxed);
 }
 
 bool lock_held(const struct lock *lock)

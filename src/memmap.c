@@ -26,19 +26,17 @@ size_t memmap_pageblocks_bytes(const struct region *region)
 	return (size_t)nr_pageblocks(region) * sizeof(struct block);
 }
 
-/* A table's pointer so that [first] is its first entry; never dereferenced
- * below that. */
-static void *biased(void *table, uint64_t first, size_t entry)
-{
-	return (void *)((uintptr_t)table - (uintptr_t)(first * entry));
-}
-
+/* Pointers so that entry [first] of a table is where it is; never dereferenced
+ * outside it. */
 void memmap_init(struct memmap *map, const struct region *region, void *pages,
 		 void *pageblocks)
 {
+	uint64_t before = region->first * sizeof(*map->pages);
+	uint64_t last = first_pageblock(region) + nr_pageblocks(region) - 1;
+
 	map->region = *region;
 	map->nr_pages = region->end - region->first;
-	map->pages = biased(pages, region->first, sizeof(*map->pages));
-	map->pageblocks = biased(pageblocks, first_pageblock(region),
-				 sizeof(*map->pageblocks));
+	map->pages = (void *)((uintptr_t)pages - (uintptr_t)before);
+	map->pageblocks = (void *)((uintptr_t)pageblocks +
+				   (uintptr_t)(last * sizeof(struct block)));
 }

@@ -3,7 +3,9 @@
  * The memory map: pfn <-> page <-> address <-> offset. Floor 2.
  *
  * Its tables are indexed by pfn but exist only for the region's own pfns: the
- * pointers are biased by the first one. They refer to pages by pfn alone.
+ * pointers are biased by the first one. They refer to pages by pfn alone. The
+ * pageblock table lies in descending order: its first entry can then be next to
+ * the first descriptor, however long both tables are.
  */
 #ifndef QUIRE_MEMMAP_H
 #define QUIRE_MEMMAP_H
@@ -27,7 +29,7 @@ struct memmap {
 	struct quire_page *pages; /* (c) biased: pages[pfn] */
 	uint64_t nr_pages;	  /* (c) of the region */
 	struct region region;	  /* the region table: one region today */
-	struct block *pageblocks; /* (c) biased: pageblocks[pfn >> 9] */
+	struct block *pageblocks; /* (c) biased: pageblocks[-(pfn >> 9)] */
 };
 
 /* Bytes of both tables for a region. */
@@ -84,13 +86,13 @@ static inline void *memmap_virt(const struct memmap *map, pfn_t pfn)
 static inline struct block *memmap_pageblock(const struct memmap *map,
 					     uint32_t index)
 {
-	return map->pageblocks + index;
+	return map->pageblocks - index;
 }
 
 static inline uint32_t memmap_pageblock_index(const struct memmap *map,
 					      const struct block *block)
 {
-	return (uint32_t)(((uintptr_t)block - (uintptr_t)map->pageblocks) /
+	return (uint32_t)(((uintptr_t)map->pageblocks - (uintptr_t)block) /
 			  sizeof(*block));
 }
 

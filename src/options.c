@@ -15,6 +15,7 @@
 
 #include "arena.h"
 #include "bits.h"
+#include "pcp.h"
 #include "platform/platform.h"
 
 /* A piece of QUIRE_CONF. */
@@ -178,6 +179,8 @@ static int set_key(struct settings *settings, struct text key,
 		return text_small(value, &options->cpus);
 	if (text_is(key, "decay_ms"))
 		return text_small(value, &options->decay_ms);
+	if (text_is(key, "renew"))
+		return text_small(value, &options->renew);
 	if (text_is(key, "prefault"))
 		return text_flag(value, QUIRE_PREFAULT, &options->flags);
 	if (text_is(key, "mlock"))
@@ -186,6 +189,8 @@ static int set_key(struct settings *settings, struct text key,
 		return text_flag(value, QUIRE_DONTFORK, &options->flags);
 	if (text_is(key, "race"))
 		return text_flag(value, QUIRE_CHECK_RACE, &options->flags);
+	if (text_is(key, "lock_times"))
+		return text_flag(value, QUIRE_LOCK_TIMES, &options->flags);
 	if (text_is(key, "debug"))
 		return set_debug(settings, value);
 	return -1;
@@ -255,7 +260,8 @@ static int check_zones(const struct quire_options *options,
 static int check(const struct quire_options *options, const struct reporter *to)
 {
 	const unsigned known = QUIRE_OFFSETS | QUIRE_PREFAULT | QUIRE_MLOCK |
-			       QUIRE_DONTFORK | QUIRE_ZEROED | QUIRE_CHECK_RACE;
+			       QUIRE_DONTFORK | QUIRE_ZEROED |
+			       QUIRE_CHECK_RACE | QUIRE_LOCK_TIMES;
 
 	if (options->flags & ~known)
 		refuse(to, "option flags 0x%x: unknown bits 0x%x",
@@ -285,6 +291,9 @@ static int check(const struct quire_options *options, const struct reporter *to)
 	if (options->cpus > UINT16_MAX - 1)
 		refuse(to, "cpus %u: at most %d", options->cpus,
 		       UINT16_MAX - 1);
+	if (options->renew > QUIRE_RENEW_MAX)
+		refuse(to, "renew %u: at most %d of %d blocks", options->renew,
+		       QUIRE_RENEW_MAX, QUIRE_RENEW_MAX);
 	return check_zones(options, to);
 }
 
@@ -321,7 +330,12 @@ int options_read(struct settings *settings, const struct quire_options *given)
 		options->nr_zones = 1;
 	if (options->decay_ms == 0)
 		options->decay_ms = 1000;
+	if (check(options, &to) != 0)
+		return -1;
+	if (options->way == QUIRE_WAY_DEFAULT)
+		options->way = platform_rseq_usable() ? QUIRE_WAY_RSEQ
+						      : QUIRE_WAY_TRYLOCK;
 	if (options->cpus == 0)
-		options->cpus = platform_possible_cpus();
-	return check(options, &to);
+		options->cpus = pcp_default_sets(options->way);
+	return 0;
 }

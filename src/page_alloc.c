@@ -395,9 +395,10 @@ int quire_free_pages(struct quire *q, struct quire_page *page, unsigned order)
 		return free_pages_general(q, page, order);
 	page_set_word(page, word ^ (PAGE_HEAD ^ PAGE_PCP));
 	tsan_release(page);
-	if (unlikely(!rseq_push(q->sets, q->nr_cpus,
-				pcp_stack_offset(pcp_list(DEFAULT_TYPE, order)),
-				pfn)))
+	if (unlikely(!rseq_push(
+		    q->sets, q->nr_cpus,
+		    pcp_stack_offset(pcp_list(DEFAULT_TYPE, order)) + q->back,
+		    pfn)))
 		pcp_free_slow(q->pcp[q->nr_zones - 1], order, DEFAULT_TYPE,
 			      pfn);
 	return 0;

@@ -7,7 +7,10 @@
  * full is the zone asked, for a batch. A set belongs to a CPU number, and there
  * are three ways to be that CPU; an allocator uses one of them for good:
  *   rseq     the CPU the thread runs on, by a restartable sequence;
- *   trylock  the CPU the thread runs on, modulo the sets, by the set's lock;
+ *   trylock  the CPU the thread runs on, by the lock of one of its sets: a
+ *            thread that loses the CPU with a set's lock in hand keeps it while
+ *            others run, which then try the CPU's next set. With fewer sets
+ *            than CPUs, some CPUs share them;
  *   bound    the CPU the thread was told to stand in for, by the same lock.
  * A thread that has no set, or does not get the lock at once, goes to the zone.
  *
@@ -15,9 +18,12 @@
  *  1. The lock of a set (the pcp lock) guards all of it. In the trylock and
  *     bound ways that is all there is to say. In the rseq way sequences change
  *     a stack's `word`, and slots above its count, without the lock; nobody
- *     else does while the set is open, the holder of the lock included: it
- *     moves blocks by sequences of its own, and if the thread has left the CPU
- *     meanwhile they refuse and the blocks go to the zone.
+ *     else does while the set is open. Refills and trims move blocks by
+ *     sequences of their own, and if the thread has left the CPU meanwhile
+ *     these refuse and the blocks go to the zone. So they need not keep each
+ *     other out: they share the lock, a few at a time (one that loses the CPU
+ *     with the lock in hand would send all others to the zone), and count by
+ *     atomics. Whoever closes a set holds its lock alone.
  *  2. To take a set from another CPU: lock it; close its stacks (low and high
  *     such that no sequence may pop or push); platform_rseq_fence() on that
  *     CPU. The fence restarts any sequence in flight there, and whatever runs
@@ -26,8 +32,8 @@
  *     and high before the word), unlock. If the fence fails the set is opened
  *     again untouched.
  *  3. Transit. Blocks on their way between a list and the zone are on some
- *     thread's stack, but never without the pcp lock held. So whoever has
- *     locked all sets knows that no free block is anywhere but in the zone:
+ *     thread's stack, but never without the pcp lock. So whoever has locked
+ *     all sets, alone, knows that no free block is anywhere but in the zone:
  *     before an allocation fails, pcp_hold_all() locks, closes and drains every
  *     set, and the zone is asked once more while they are still held. Threads
  *     that find a set held go to the zone, so nothing is parked meanwhile.
@@ -37,17 +43,26 @@
  *     preemption is a full barrier), in the other ways by the lock.
  *     tsan_release and tsan_acquire say so to ThreadSanitizer.
  *
- * Batches. A refill takes up to `batch` blocks in one hold of the zone lock and
- * leaves the lowest on top, so that a run of allocations ascends. A trim gives
- * back the oldest `batch` blocks. When the zone is nearly empty a refill takes
- * only what was asked.
+ * Batches. A refill fills half of an empty list and leaves the lowest block on
+ * top, so that a run of allocations ascends. A trim of a full list leaves the
+ * newest fourth: more would be handed out again where it was freed, and blocks
+ * that are nearly empty would never become whole. Either way the zone lock is
+ * held for at most ZONE_BATCH blocks at a time. When the zone is nearly empty a
+ * refill takes only what was asked.
+ *
+ * Renewal. What is freed and allocated in turn never reaches the zone, so it
+ * stays as scattered as it was. With renewal a list is two stacks: allocations
+ * pop the one, frees push the other, its back. When the first is empty, the
+ * oldest part of the back, renew / QUIRE_RENEW_MAX of it, goes to the zone, the
+ * rest comes to the front again, and the zone fills up the list from its
+ * fullest blocks.
  *
  * Sizes. All lists of a CPU together may park 1 / (8 x CPUs) of the zone: a
  * quarter of that is order 0's, a twelfth each other order's; an order whose
- * share is under two blocks has no list. Within that, and within the slots, a
- * list's capacity follows its use: a slow visit raises it by a batch when there
- * were several since the last decay, a period without one lowers it by a
- * quarter.
+ * share is under two blocks (four with renewal) has no list. Within that, and
+ * within the slots, a list's capacity follows its use: a slow visit raises it
+ * by a batch when there were several since the last decay, a period without one
+ * lowers it by a quarter.
  *
  * Decay. Every decay_ms, in somebody's slow path or quire_maintain(), sets are
  * looked at; one whose words have not changed since the last look is idle and
@@ -61,9 +76,9 @@
 
 /*
  * Slots of each order: as many as fill a set. Order 9 is 2 MiB a block, so
- * capacity rather follows from the share above.
+ * capacity rather follows from the share above. A back has the second half.
  */
-enum { MAX_SLOTS = 704 };
+enum { MAX_SLOTS = 512 };
 
 static const uint16_t slots_of[PCP_ORDERS] = { MAX_SLOTS, 384, 256, 128, 96,
 					       64,	  64,  64,  48,	 48 };
@@ -74,30 +89,54 @@ _Static_assert(sizeof(struct pcp_set) +
 		       1u << CPU_SET_SHIFT,
 	       "a set fits its stride");
 
+/*
+ * Sets of a CPU in the trylock way. With 16 threads a CPU and a third of their
+ * time under a set's lock, 4 or 5 of them are asleep with one.
+ */
+enum { TRYLOCK_SETS = 4 };
+/* In the rseq way: threads of a CPU that may be at its list and the zone. */
+enum { RSEQ_SHARES = 4 };
+/* The part of a list that a trim leaves: the newest fourth. */
+enum { TRIM_KEEPS = 4 };
 /* Slow visits in a decay period from which on a list grows. */
 enum { GROW_VISITS = 4 };
 
-void pcp_init(struct pcp *pcp, struct zone *zone, char *sets, uint32_t nr_cpus,
-	      enum quire_way way, unsigned key, uint64_t decay_ms,
-	      const struct reporter *reporter)
+uint32_t pcp_default_sets(enum quire_way way)
+{
+	uint32_t cpus = platform_possible_cpus();
+
+	return way == QUIRE_WAY_TRYLOCK ? TRYLOCK_SETS * cpus : cpus;
+}
+
+void pcp_init(struct pcp *pcp, struct zone *zone, char *sets,
+	      const struct pcp_settings *settings)
 {
 	uint64_t pages = zone_free_pages(zone);
+	uint32_t nr_cpus = settings->nr_cpus;
 	uint64_t share = pages / (8 * (uint64_t)nr_cpus);
+	unsigned stacks = settings->renew ? 2 : 1; /* of a list */
 
 	pcp->sets = sets;
 	pcp->nr_cpus = nr_cpus;
-	pcp->way = way;
-	pcp->key = key;
+	pcp->way = settings->way;
+	pcp->key = settings->key;
 	pcp->zone = zone;
-	pcp->reporter = reporter;
-	pcp->decay_ms = decay_ms;
-	atomic_init(&pcp->next_decay, platform_ms() + decay_ms);
+	pcp->reporter = settings->reporter;
+	pcp->decay_ms = settings->decay_ms;
+	pcp->renew = settings->renew;
+	pcp->back = settings->renew ? PCP_LISTS : 0;
+	pcp->step = pcp->way == QUIRE_WAY_TRYLOCK ? platform_possible_cpus()
+						  : nr_cpus;
+	if (pcp->step > nr_cpus)
+		pcp->step = nr_cpus;
+	atomic_init(&pcp->next_decay, platform_ms() + pcp->decay_ms);
 	for (unsigned order = 0; order < PCP_ORDERS; order++) {
 		uint64_t max = share / (order ? 12 : 4) >> order;
 		uint64_t batch;
 
 		if (max > slots_of[order])
 			max = slots_of[order];
+		max /= stacks;
 		if (max < 2)
 			max = 0;
 		batch = max / 4;
@@ -127,24 +166,52 @@ static uint32_t this_cpu(const struct pcp *pcp)
 		return seat ? seat->cpu : PCP_CPU_NONE;
 	case QUIRE_WAY_TRYLOCK:
 		cpu = platform_cpu();
-		return cpu == UINT32_MAX ? PCP_CPU_NONE : cpu % pcp->nr_cpus;
+		return cpu == UINT32_MAX ? PCP_CPU_NONE : cpu % pcp->step;
 	default:
 		cpu = platform_cpu();
 		return cpu < pcp->nr_cpus ? cpu : PCP_CPU_NONE;
 	}
 }
 
+static void count_up(_Atomic uint64_t *counter, uint64_t n)
+{
+	atomic_fetch_add_explicit(counter, n, memory_order_relaxed);
+}
+
+static uint64_t counted(const _Atomic uint64_t *counter)
+{
+	return atomic_load_explicit(counter, memory_order_relaxed);
+}
+
+static unsigned capacity(const struct pcp_set *set, unsigned stack)
+{
+	return atomic_load_explicit(&set->state[stack].high,
+				    memory_order_relaxed);
+}
+
+static void set_capacity(struct pcp_set *set, unsigned stack, unsigned high)
+{
+	atomic_store_explicit(&set->state[stack].high, (uint16_t)high,
+			      memory_order_relaxed);
+}
+
+static unsigned visits(const struct pcp_set *set, unsigned stack)
+{
+	return atomic_load_explicit(&set->state[stack].visits,
+				    memory_order_relaxed);
+}
+
 /* --- a set, its lock held --- */
 
 static void set_open_stacks(struct pcp_set *set)
 {
-	for (unsigned i = 0; i < PCP_LISTS; i++)
-		cpu_stack_open(&set->stack[i], set->list[i].high);
+	for (unsigned i = 0; i < PCP_STACKS; i++)
+		cpu_stack_open(&set->stack[i], (uint16_t)capacity(set, i));
 }
 
 static void set_close_stacks(struct pcp_set *set)
 {
-	for (unsigned i = 0; i < PCP_LISTS; i++)
+	for (unsigned i = 0; i < PCP_STACKS; i++)
 		cpu_stack_close(&set->stack[i]);
 }
 
@@ -158,12 +225,16 @@ static void set_start(const struct pcp *pcp, struct pcp_set *set)
 {
 	size_t at = sizeof(*set);
 
-	for (unsigned i = 0; i < PCP_LISTS; i++) {
-		unsigned order = i % PCP_ORDERS;
+	for (unsigned list = 0; list < PCP_LISTS; list++) {
+		unsigned order = list % PCP_ORDERS;
+		unsigned back = pcp_back(pcp, list);
+		size_t bytes = slots_of[order] * sizeof(uint32_t);
 
-		set->stack[i].slots = (uint32_t)at;
-		at += slots_of[order] * sizeof(uint32_t);
-		set->list[i].high = pcp->high_min[order];
+		set->stack[back].slots = (uint32_t)(at + bytes / 2);
+		set->stack[list].slots = (uint32_t)at;
+		set_capacity(set, list, pcp->high_min[order]);
+		set_capacity(set, back, pcp->high_min[order]);
+		at += bytes;
 	}
 	atomic_store_explicit(&set->open, true, memory_order_relaxed);
 	set_open_stacks(set);
@@ -217,14 +288,46 @@ static bool set_push(const struct pcp *pcp, struct pcp_set *set, uint32_t cpu,
 	return cpu_stack_push_batch(base, &set->stack[list], pfns, n);
 }
 
-static struct pcp_set *set_try(const struct pcp *pcp, uint32_t cpu)
+/* In the rseq way: the set's lock, shared. Whoever is first sets it up alone.
+ */
+static bool set_share(const struct pcp *pcp, struct pcp_set *set)
 {
-	struct pcp_set *set;
+	if (!set_is_open(set)) {
+		if (!lock_try(&set->lock))
+			return false;
+		if (!set_is_open(set))
+			set_start(pcp, set);
+		lock_release_polled(&set->lock);
+	}
+	return lock_try_shared(&set->lock, RSEQ_SHARES);
+}
 
-	if (cpu == PCP_CPU_NONE || fault_hit(FAULT_PCP_LOCK))
+/*
+ * The set of *cpu, locked; NULL: none. In the trylock way the next one of the
+ * CPU is tried, and *cpu becomes its number.
+ */
+static struct pcp_set *set_try(const struct pcp *pcp, uint32_t *cpu)
+{
+	if (*cpu == PCP_CPU_NONE || fault_hit(FAULT_PCP_LOCK))
 		return NULL;
-	set = pcp_set(pcp, cpu);
-	return lock_try(&set->lock) ? set : NULL;
+	for (uint32_t at = *cpu; at < pcp->nr_cpus; at += pcp->step) {
+		struct pcp_set *set = pcp_set(pcp, at);
+
+		if (pcp->way == QUIRE_WAY_RSEQ ? set_share(pcp, set)
+					       : lock_try(&set->lock)) {
+			*cpu = at;
+			return set;
+		}
+	}
+	return NULL;
+}
+
+static void set_leave(const struct pcp *pcp, struct pcp_set *set)
+{
+	if (pcp->way == QUIRE_WAY_RSEQ)
+		lock_release_shared(&set->lock);
+	else
+		lock_release_polled(&set->lock);
 }
 
 /* --- between lists and zone --- */
@@ -272,17 +375,12 @@ static unsigned take_from_zone(const struct pcp *pcp, unsigned order,
 	return got;
 }
 
-static void count_direct(_Atomic uint64_t *counter, uint64_t n)
-{
-	atomic_fetch_add_explicit(counter, n, memory_order_relaxed);
-}
-
 static bool alloc_direct(struct pcp *pcp, unsigned order, enum mobility type,
 			 pfn_t *pfn)
 {
 	if (take_from_zone(pcp, order, type, PCP_CPU_NONE, 1, pfn) == 0)
 		return false;
-	count_direct(&pcp->direct_allocs, 1);
+	count_up(&pcp->direct_allocs, 1);
 	return true;
 }
 
@@ -291,7 +389,7 @@ bool pcp_alloc_exact(struct pcp *pcp, unsigned order, enum mobility type,
 {
 	if (!zone_alloc_exact(pcp->zone, order, type, n, pfn, zero))
 		return false;
-	count_direct(&pcp->direct_allocs, n);
+	count_up(&pcp->direct_allocs, n);
 	return true;
 }
 
@@ -304,7 +402,7 @@ bool pcp_alloc_held(struct pcp *pcp, unsigned order, enum mobility type,
 			      &zero) == 0)
 		return false;
 	park(pcp, order, type, 1, pfn, zero);
-	count_direct(&pcp->direct_allocs, 1);
+	count_up(&pcp->direct_allocs, 1);
 	return true;
 }
 
@@ -313,7 +411,7 @@ bool pcp_alloc_exact_held(struct pcp *pcp, unsigned order, enum mobility type,
 {
 	if (!zone_alloc_exact_locked(pcp->zone, order, type, n, pfn, zero))
 		return false;
-	count_direct(&pcp->direct_allocs, n);
+	count_up(&pcp->direct_allocs, n);
 	return true;
 }
 
@@ -321,89 +419,141 @@ void pcp_free_direct(struct pcp *pcp, unsigned order, uint32_t n,
 		     const pfn_t *pfns)
 {
 	give_to_zone(pcp, order, n, pfns);
-	count_direct(&pcp->direct_frees, n);
+	count_up(&pcp->direct_frees, n);
 }
 
-/* A slow visit to a list: capacity follows use. */
-static void visited(const struct pcp *pcp, struct pcp_set *set, unsigned list)
+/*
+ * A slow visit to a stack: capacity follows use. Of two threads that share the
+ * set one visit can be lost, which is no harm.
+ */
+static void visited(const struct pcp *pcp, struct pcp_set *set, unsigned stack)
 {
-	struct pcp_list_state *state = &set->list[list];
-	unsigned order = list % PCP_ORDERS;
-	unsigned high = state->high + pcp->batch[order];
+	unsigned order = stack % PCP_ORDERS, most = pcp->high_max[order];
+	unsigned high = capacity(set, stack) + pcp->batch[order];
+	unsigned now = visits(set, stack) + 1;
 
-	if (state->visits < UINT16_MAX)
-		state->visits++;
-	if (state->visits < GROW_VISITS || state->high == pcp->high_max[order])
+	if (now <= UINT16_MAX)
+		atomic_store_explicit(&set->state[stack].visits, (uint16_t)now,
+				      memory_order_relaxed);
+	if (now < GROW_VISITS || capacity(set, stack) == most)
 		return;
-	if (high > pcp->high_max[order])
-		high = pcp->high_max[order];
-	state->high = (uint16_t)high;
-	cpu_stack_open(&set->stack[list], state->high);
+	if (high > most)
+		high = most;
+	set_capacity(set, stack, high);
+	cpu_stack_open(&set->stack[stack], (uint16_t)high);
 }
 
-/* One block for the caller, the rest of a batch onto the empty list. */
+/* Up to n blocks, in as many holds of the zone lock as it takes. */
+static unsigned take_batches(const struct pcp *pcp, unsigned order,
+			     enum mobility type, uint32_t cpu, unsigned n,
+			     pfn_t *pfns)
+{
+	unsigned got = 0, now, more;
+
+	while (got < n) {
+		now = n - got < ZONE_BATCH ? n - got : ZONE_BATCH;
+		more = take_from_zone(pcp, order, type, cpu, now, pfns + got);
+		got += more;
+		if (more < now)
+			break;
+	}
+	return got;
+}
+
+/*
+ * With renewal, when a list has run empty: what was freed since. The oldest
+ * goes to the zone, the rest is kept[], oldest first; returns how many.
+ */
+static unsigned take_back(struct pcp *pcp, struct pcp_set *set, uint32_t cpu,
+			  unsigned list, bool scarce, pfn_t *kept)
+{
+	unsigned back = pcp_back(pcp, list);
+	unsigned n = set_pop(pcp, set, cpu, back, kept, capacity(set, list),
+			     CPU_STACK_MOVED);
+	unsigned out = scarce ? 0 : n * pcp->renew / QUIRE_RENEW_MAX;
+
+	count_up(&set->state[back].left, n);
+	give_to_zone(pcp, list % PCP_ORDERS, out, kept);
+	memmove(kept, kept + out, (n - out) * sizeof(*kept));
+	return n - out;
+}
+
+/*
+ * What an empty list is filled with, from the bottom up: blocks of the zone,
+ * the lowest on top, and above them those that came back. Returns how many.
+ */
+static unsigned gather(struct pcp *pcp, struct pcp_set *set, uint32_t cpu,
+		       unsigned order, enum mobility type, pfn_t *ready)
+{
+	bool scarce = zone_free_pages(pcp->zone) < pcp->scarce;
+	unsigned list = pcp_list(type, order), kept = 0, got = 0;
+	unsigned wanted = scarce ? 1 : capacity(set, list) / 2;
+	pfn_t taken[MAX_SLOTS], back[MAX_SLOTS];
+
+	if (pcp->renew)
+		kept = take_back(pcp, set, cpu, list, scarce, back);
+	if (kept < wanted)
+		got = take_batches(pcp, order, type, cpu, wanted - kept, taken);
+	for (unsigned i = 0; i < got; i++)
+		ready[got - 1 - i] = taken[i];
+	memcpy(ready + got, back, kept * sizeof(*ready));
+	return got + kept;
+}
+
+/* The list is empty: its top for the caller, the rest onto it. */
 static bool refill(struct pcp *pcp, struct pcp_set *set, uint32_t cpu,
 		   unsigned order, enum mobility type, pfn_t *pfn)
 {
-	unsigned list = pcp_list(type, order);
-	pfn_t taken[ZONE_BATCH], ready[ZONE_BATCH];
-	unsigned n = pcp->batch[order];
-	unsigned got;
+	unsigned list = pcp_list(type, order), n;
+	pfn_t ready[MAX_SLOTS];
 
 	if (!set_is_open(set))
 		set_start(pcp, set);
 	/* Another thread of this CPU may have been here first. */
 	if (set_pop(pcp, set, cpu, list, pfn, 1, CPU_STACK_POPPED))
 		return true;
-	if (zone_free_pages(pcp->zone) < pcp->scarce)
-		n = 1;
 	visited(pcp, set, list);
-	got = take_from_zone(pcp, order, type, cpu, n, taken);
-	if (got == 0)
+	n = gather(pcp, set, cpu, order, type, ready);
+	if (n == 0)
 		return false;
-	*pfn = taken[0];
-	set->zone_allocs++;
-	set->refills++;
-	for (unsigned i = 1; i < got; i++)
-		ready[got - 1 - i] = taken[i];
-	if (set_push(pcp, set, cpu, list, ready, got - 1))
-		set->list[list].entered += got - 1;
+	*pfn = ready[--n];
+	count_up(&set->zone_allocs, 1);
+	count_up(&set->refills, 1);
+	if (set_push(pcp, set, cpu, list, ready, n))
+		count_up(&set->state[list].entered, n);
 	else
-		give_to_zone(pcp, order, got - 1, taken + 1);
+		give_to_zone(pcp, order, n, ready);
 	return true;
 }
 
-/* The list is full: its oldest batch to the zone, then the block on top. */
+/* The list is full: its oldest to the zone, then the block on top. */
 static void trim(struct pcp *pcp, struct pcp_set *set, uint32_t cpu,
 		 unsigned order, enum mobility type, pfn_t pfn)
 {
-	unsigned list = pcp_list(type, order);
+	unsigned back = pcp_back(pcp, pcp_list(type, order));
 	pfn_t all[MAX_SLOTS + 1];
-	uint32_t n, out = pcp->batch[order], high;
+	uint32_t n, out;
 
 	if (!set_is_open(set))
 		set_start(pcp, set);
-	visited(pcp, set, list);
-	if (set_push(pcp, set, cpu, list, &pfn, 1))
+	visited(pcp, set, back);
+	if (set_push(pcp, set, cpu, back, &pfn, 1))
 		return;
-	n = set_pop(pcp, set, cpu, list, all, UINT16_MAX, CPU_STACK_MOVED);
+	n = set_pop(pcp, set, cpu, back, all, MAX_SLOTS, CPU_STACK_MOVED);
 	if (n == 0) {
 		pcp_free_direct(pcp, order, 1, &pfn);
 		return;
 	}
-	/* More than a batch if the capacity was lowered under the list. */
-	high = set->list[list].high;
-	if (n + 1 > high + out)
-		out = n + 1 - high;
+	out = n + 1 - capacity(set, back) / TRIM_KEEPS;
 	if (out > n)
 		out = n;
 	all[n] = pfn;
-	set->drains++;
-	if (set_push(pcp, set, cpu, list, all + out, n + 1 - out)) {
-		set->list[list].left += out;
+	count_up(&set->drains, 1);
+	if (set_push(pcp, set, cpu, back, all + out, n + 1 - out)) {
+		count_up(&set->state[back].left, out);
 		give_to_zone(pcp, order, out, all);
 	} else {
-		set->list[list].left += n;
+		count_up(&set->state[back].left, n);
 		give_to_zone(pcp, order, n, all);
 		pcp_free_direct(pcp, order, 1, &pfn);
 	}
@@ -419,10 +569,10 @@ bool pcp_alloc_slow(struct pcp *pcp, unsigned order, enum mobility type,
 	bool ok;
 
 	if (order < PCP_ORDERS && pcp->high_max[order])
-		set = set_try(pcp, cpu);
+		set = set_try(pcp, &cpu);
 	if (set) {
 		ok = refill(pcp, set, cpu, order, type, pfn);
-		lock_release(&set->lock);
+		set_leave(pcp, set);
 	} else {
 		ok = alloc_direct(pcp, order, type, pfn);
 	}
@@ -437,10 +587,10 @@ void pcp_free_slow(struct pcp *pcp, unsigned order, enum mobility type,
 	struct pcp_set *set = NULL;
 
 	if (order < PCP_ORDERS && pcp->high_max[order])
-		set = set_try(pcp, cpu);
+		set = set_try(pcp, &cpu);
 	if (set) {
 		trim(pcp, set, cpu, order, type, pfn);
-		lock_release(&set->lock);
+		set_leave(pcp, set);
 	} else {
 		pcp_free_direct(pcp, order, 1, &pfn);
 	}
@@ -450,25 +600,27 @@ void pcp_free_slow(struct pcp *pcp, unsigned order, enum mobility type,
 /* In the trylock and bound ways: the fast path, under the set's lock. */
 static bool alloc_locked_way(struct pcp *pcp, unsigned list, pfn_t *pfn)
 {
-	struct pcp_set *set = set_try(pcp, this_cpu(pcp));
+	uint32_t cpu = this_cpu(pcp);
+	struct pcp_set *set = set_try(pcp, &cpu);
 	bool ok;
 
 	if (!set)
 		return false;
 	ok = cpu_stack_pop((char *)set, &set->stack[list], pfn);
-	lock_release(&set->lock);
+	lock_release_polled(&set->lock);
 	return ok;
 }
 
-static bool free_locked_way(struct pcp *pcp, unsigned list, pfn_t pfn)
+static bool free_locked_way(struct pcp *pcp, unsigned back, pfn_t pfn)
 {
-	struct pcp_set *set = set_try(pcp, this_cpu(pcp));
+	uint32_t cpu = this_cpu(pcp);
+	struct pcp_set *set = set_try(pcp, &cpu);
 	bool ok;
 
 	if (!set)
 		return false;
-	ok = cpu_stack_push((char *)set, &set->stack[list], pfn);
-	lock_release(&set->lock);
+	ok = cpu_stack_push((char *)set, &set->stack[back], pfn);
+	lock_release_polled(&set->lock);
 	return ok;
 }
 
@@ -491,15 +643,15 @@ bool pcp_alloc(struct pcp *pcp, unsigned order, enum mobility type, pfn_t *pfn)
 
 void pcp_free(struct pcp *pcp, unsigned order, enum mobility type, pfn_t pfn)
 {
-	unsigned list = pcp_list(type, order);
+	unsigned back = pcp_back(pcp, pcp_list(type, order));
 
 	tsan_release(memmap_page(pcp->zone->map, pfn));
 	if (order < PCP_ORDERS) {
 		if (pcp->way != QUIRE_WAY_RSEQ) {
-			if (free_locked_way(pcp, list, pfn))
+			if (free_locked_way(pcp, back, pfn))
 				return;
 		} else if (rseq_push(pcp->sets, pcp->nr_cpus,
-				     pcp_stack_offset(list), pfn)) {
+				     pcp_stack_offset(back), pfn)) {
 			return;
 		}
 	}
@@ -521,11 +673,11 @@ static size_t alloc_bulk_from_list(struct pcp *pcp, unsigned list, size_t n,
 		return set_pop(pcp, pcp_set(pcp, cpu), cpu, list, pfns, most,
 			       CPU_STACK_POPPED);
 	}
-	set = set_try(pcp, cpu);
+	set = set_try(pcp, &cpu);
 	if (!set)
 		return 0;
 	got = set_pop(pcp, set, cpu, list, pfns, most, CPU_STACK_POPPED);
-	lock_release(&set->lock);
+	lock_release_polled(&set->lock);
 	return got;
 }
 
@@ -557,7 +709,7 @@ size_t pcp_alloc_bulk(struct pcp *pcp, unsigned order, enum mobility type,
 		if (more == 0)
 			break;
 		got += more;
-		count_direct(&pcp->direct_allocs, more);
+		count_up(&pcp->direct_allocs, more);
 	}
 	pcp_maintain(pcp);
 	return got;
@@ -568,7 +720,7 @@ size_t pcp_alloc_bulk(struct pcp *pcp, unsigned order, enum mobility type,
 /* Lock held, stacks closed, fence done: the words stand still. */
 static void set_drain(const struct pcp *pcp, struct pcp_set *set)
 {
-	for (unsigned i = 0; i < PCP_LISTS; i++) {
+	for (unsigned i = 0; i < PCP_STACKS; i++) {
 		struct cpu_stack *stack = &set->stack[i];
 		uint64_t word = cpu_stack_word(stack);
 		uint32_t n = cpu_stack_count(word);
@@ -579,8 +731,8 @@ static void set_drain(const struct pcp *pcp, struct pcp_set *set)
 		acquired(pcp, pfns, n);
 		give_to_zone(pcp, i % PCP_ORDERS, n, pfns);
 		cpu_stack_set_word(stack, word - n);
-		set->list[i].left += n;
-		set->drains++;
+		count_up(&set->state[i].left, n);
+		count_up(&set->drains, 1);
 	}
 }
 
@@ -600,7 +752,7 @@ bool pcp_hold_all(struct pcp *pcp, bool drain)
 	for (uint32_t cpu = 0; cpu < pcp->nr_cpus; cpu++) {
 		struct pcp_set *set = pcp_set(pcp, cpu);
 
-		lock_acquire(&set->lock);
+		lock_acquire_polled(&set->lock);
 		if (set_is_open(set))
 			set_close_stacks(set);
 	}
@@ -622,7 +774,7 @@ void pcp_release_all(struct pcp *pcp)
 
 		if (set_is_open(set))
 			set_open_stacks(set);
-		lock_release(&set->lock);
+		lock_release_polled(&set->lock);
 	}
 }
 
@@ -633,19 +785,19 @@ static bool set_idle(struct pcp_set *set)
 {
 	bool idle = true;
 
-	for (unsigned i = 0; i < PCP_LISTS; i++) {
+	for (unsigned i = 0; i < PCP_STACKS; i++) {
 		uint64_t word = cpu_stack_word(&set->stack[i]);
 
-		idle = idle && word == set->list[i].seen &&
-		       set->list[i].visits == 0;
-		set->list[i].seen = word;
+		idle = idle && word == set->state[i].seen &&
+		       visits(set, i) == 0;
+		set->state[i].seen = word;
 	}
 	return idle;
 }
 
 static bool set_empty(const struct pcp_set *set)
 {
-	for (unsigned i = 0; i < PCP_LISTS; i++)
+	for (unsigned i = 0; i < PCP_STACKS; i++)
 		if (cpu_stack_count(cpu_stack_word(&set->stack[i])))
 			return false;
 	return true;
@@ -653,17 +805,19 @@ static bool set_empty(const struct pcp_set *set)
 
 static void set_shrink(const struct pcp *pcp, struct pcp_set *set)
 {
-	for (unsigned i = 0; i < PCP_LISTS; i++) {
-		struct pcp_list_state *state = &set->list[i];
-		uint16_t min = pcp->high_min[i % PCP_ORDERS];
+	for (unsigned i = 0; i < PCP_STACKS; i++) {
+		unsigned min = pcp->high_min[i % PCP_ORDERS];
 
-		if (state->visits == 0 && state->high > min) {
-			unsigned high = state->high * 3u / 4;
+		if (visits(set, i) == 0 && capacity(set, i) > min) {
+			unsigned high = capacity(set, i) * 3 / 4;
 
-			state->high = (uint16_t)(high > min ? high : min);
-			cpu_stack_open(&set->stack[i], state->high);
+			if (high < min)
+				high = min;
+			set_capacity(set, i, high);
+			cpu_stack_open(&set->stack[i], (uint16_t)high);
 		}
-		state->visits = 0;
+		atomic_store_explicit(&set->state[i].visits, 0,
+				      memory_order_relaxed);
 	}
 }
 
@@ -703,7 +857,7 @@ unsigned pcp_maintain(struct pcp *pcp)
 		if (!set_is_open(set) || !lock_try(&set->lock))
 			continue;
 		drained += set_decay(pcp, set, cpu);
-		lock_release(&set->lock);
+		lock_release_polled(&set->lock);
 	}
 	return drained;
 }
@@ -717,11 +871,11 @@ void pcp_count(struct pcp *pcp, struct pcp_count *count)
 
 		if (!set_is_open(set))
 			continue;
-		lock_acquire(&set->lock);
-		count->refills += set->refills;
-		count->drains += set->drains;
-		count->zone_allocs += set->zone_allocs;
-		for (unsigned i = 0; i < PCP_LISTS; i++) {
+		lock_acquire_polled(&set->lock);
+		count->refills += counted(&set->refills);
+		count->drains += counted(&set->drains);
+		count->zone_allocs += counted(&set->zone_allocs);
+		for (unsigned i = 0; i < PCP_STACKS; i++) {
 			uint64_t word = cpu_stack_word(&set->stack[i]);
 			uint64_t here = cpu_stack_count(word);
 
@@ -729,9 +883,9 @@ void pcp_count(struct pcp *pcp, struct pcp_count *count)
 			count->parked_pages += here << i % PCP_ORDERS;
 			count->pops += cpu_stack_pops(word);
 			count->pushes += cpu_stack_pops(word) + here +
-					 set->list[i].left -
-					 set->list[i].entered;
+					 counted(&set->state[i].left) -
+					 counted(&set->state[i].entered);
 		}
-		lock_release(&set->lock);
+		lock_release_polled(&set->lock);
 	}
 }

@@ -16,17 +16,25 @@
 #include "quire/quire.h"
 #include "zone.h"
 
-/* Lists for orders 0 to 9. */
-enum { PCP_ORDERS = 10, PCP_LISTS = NR_MOBILITY * PCP_ORDERS };
+/*
+ * Lists for orders 0 to 9. A list is one stack; with renewal it is two: allocs
+ * pop the one, frees push the other, its back, which lies PCP_LISTS on.
+ */
+enum {
+	PCP_ORDERS = 10,
+	PCP_LISTS = NR_MOBILITY * PCP_ORDERS,
+	PCP_STACKS = 2 * PCP_LISTS
+};
 
 #define PCP_CPU_NONE UINT32_MAX
 
-struct pcp_list_state {
-	uint64_t entered; /* (p) blocks that refills put on the list */
-	uint64_t left;	  /* (p) blocks that drains took off it */
-	uint64_t seen;	  /* (p) the stack's word when decay last looked */
-	uint16_t high;	  /* (p) capacity in use when the set is open */
-	uint16_t visits;  /* (p) slow visits since decay last looked */
+/* (p) pcp lock alone, (a) atomic, pcp lock shared or alone */
+struct pcp_stack_state {
+	_Atomic uint64_t entered; /* (a) blocks that refills put on it */
+	_Atomic uint64_t left;	  /* (a) that drains and refills took off it */
+	uint64_t seen;		  /* (p) its word when decay last looked */
+	_Atomic uint16_t high;	  /* (a) capacity when the set is open */
+	_Atomic uint16_t visits;  /* (a) slow ones since decay last looked */
 };
 
 /*
@@ -37,30 +45,33 @@ struct pcp_list_state {
  * and the main thread's struct rseq. The lock shares their first cache line.
  * Slots follow the struct, in the same CPU_SET_SHIFT bytes.
  *
- * (p) pcp lock; of the stacks, `word` also belongs to restartable sequences
- * (rseq way) while the set is open
+ * (a) atomic; (p) pcp lock; of the stacks, `word` also belongs to restartable
+ * sequences (rseq way) while the set is open
  */
 struct pcp_set {
-	struct pcp_list_state list[PCP_LISTS];
-	uint64_t refills;     /* (p) */
-	uint64_t drains;      /* (p) */
-	uint64_t zone_allocs; /* (p) blocks a refill handed to its caller */
+	struct pcp_stack_state state[PCP_STACKS];
+	_Atomic uint64_t refills;     /* (a) */
+	_Atomic uint64_t drains;      /* (a) */
+	_Atomic uint64_t zone_allocs; /* (a) blocks a refill's caller got */
 	struct lock lock;
-	_Atomic bool open; /* (p) written; slots and capacities are set up */
-	struct cpu_stack stack[PCP_LISTS] __attribute__((aligned(16)));
+	_Atomic bool open; /* (a) slots and capacities are set up */
+	struct cpu_stack stack[PCP_STACKS] __attribute__((aligned(16)));
 };
 
 /* What the page lists of one zone have in common: (c) constant, (a) atomic */
 struct pcp {
 	char *sets; /* set n at n << CPU_SET_SHIFT */
 	uint32_t nr_cpus;
+	uint32_t step; /* from a CPU's set to its next; nr_cpus: it has one */
 	enum quire_way way;
 	unsigned key; /* bound way: the thread's struct pcp_seat */
 	struct zone *zone;
 	const struct reporter *reporter;
+	unsigned renew; /* of 64 blocks; 0: no backs */
+	unsigned back;	/* PCP_LISTS, or 0: frees push what allocs pop */
 	uint16_t high_max[PCP_ORDERS]; /* 0: the order has no lists */
 	uint16_t high_min[PCP_ORDERS];
-	uint16_t batch[PCP_ORDERS]; /* blocks a refill or drain moves */
+	uint16_t batch[PCP_ORDERS]; /* capacity grows by this */
 	uint64_t scarce; /* free pages below which a refill takes one */
 	uint64_t decay_ms;
 	_Atomic uint64_t next_decay; /* ms; (a) */
@@ -79,11 +90,17 @@ static inline unsigned pcp_list(unsigned type, unsigned order)
 	return type * PCP_ORDERS + order;
 }
 
-/* Where a list's stack lies in its set, as the sequences want it. */
-static inline size_t pcp_stack_offset(unsigned list)
+/* The stack that frees to a list push. */
+static inline unsigned pcp_back(const struct pcp *pcp, unsigned list)
+{
+	return list + pcp->back;
+}
+
+/* Where a stack lies in its set, as the sequences want it. */
+static inline size_t pcp_stack_offset(unsigned stack)
 {
 	return offsetof(struct pcp_set, stack) +
-	       list * sizeof(struct cpu_stack);
+	       stack * sizeof(struct cpu_stack);
 }
 
 static inline struct pcp_set *pcp_set(const struct pcp *pcp, uint32_t cpu)
@@ -97,10 +114,21 @@ static inline size_t pcp_sets_bytes(uint32_t nr_cpus)
 	return (size_t)nr_cpus << CPU_SET_SHIFT;
 }
 
-/* `sets` is zero-filled; nothing is written. way is not QUIRE_WAY_DEFAULT. */
-void pcp_init(struct pcp *pcp, struct zone *zone, char *sets, uint32_t nr_cpus,
-	      enum quire_way way, unsigned key, uint64_t decay_ms,
-	      const struct reporter *reporter);
+/* How many sets there are unless somebody says otherwise. */
+uint32_t pcp_default_sets(enum quire_way way);
+
+struct pcp_settings {
+	uint32_t nr_cpus;
+	enum quire_way way; /* not QUIRE_WAY_DEFAULT */
+	unsigned key;
+	unsigned renew; /* at most QUIRE_RENEW_MAX */
+	uint64_t decay_ms;
+	const struct reporter *reporter;
+};
+
+/* `sets` is zero-filled; nothing is written. */
+void pcp_init(struct pcp *pcp, struct zone *zone, char *sets,
+	      const struct pcp_settings *settings);
 
 /*
  * One block, from this CPU's list or the zone. The state word is left to the

@@ -114,6 +114,21 @@ static int plan_init(struct plan *plan, const struct quire_options *given)
 /* --- tables --- */
 
 enum { TABLE_ALIGN = 4096 };
+/* Tables are backed by pages of this size where it can be had. */
+enum { HUGEPAGE = 2 << 20 };
+
+/*
+ * Bytes left free at the start, so that a long pageblock table ends in the
+ * middle of a hugepage: what the first allocations touch, the first entries of
+ * both tables and all that is between them, is one hugepage then, whatever the
+ * arena's size.
+ */
+static size_t lead_bytes(size_t pageblocks)
+{
+	if (pageblocks <= HUGEPAGE / 2)
+		return 0;
+	return (HUGEPAGE / 2 - pageblocks) % HUGEPAGE;
+}
 
 /* Calls take() for every table, in the order they lie: once to add up sizes,
  * once to carve. */
@@ -135,7 +150,12 @@ static void for_each_table(const struct plan *plan, struct tables *t,
 {
 	const struct quire_options *options = &plan->settings.options;
 	unsigned nr_zones = options->nr_zones;
+	size_t pageblocks = memmap_pageblocks_bytes(&plan->region);
+	size_t lead = lead_bytes(align_up(pageblocks, TABLE_ALIGN));
 
+	if (lead)
+		take(arg, lead, "lead");
+	t->pageblocks = take(arg, pageblocks, "pageblock table");
 	t->q = take(arg, sizeof(*t->q), "allocator");
 	t->zones = take(arg, nr_zones * sizeof(*t->zones), "zones");
 	t->pcps = take(arg, nr_zones * sizeof(*t->pcps), "pcp");
@@ -151,8 +171,6 @@ static void for_each_table(const struct plan *plan, struct tables *t,
 	for (unsigned z = 0; z < nr_zones; z++)
 		t->sets[z] =
 			take(arg, pcp_sets_bytes(options->cpus), "pcp sets");
-	t->pageblocks = take(arg, memmap_pageblocks_bytes(&plan->region),
-			     "pageblock table");
 	t->pages = take(arg, memmap_pages_bytes(&plan->region), "page array");
 }
 
@@ -195,18 +213,12 @@ static int choose_way(struct quire *q, const struct plan *plan)
 {
 	enum quire_way way = plan->settings.options.way;
 
-	if (way <= QUIRE_WAY_RSEQ) {
-		bool usable = platform_rseq_usable();
-
-		if (way == QUIRE_WAY_RSEQ && !usable) {
-			report(&plan->reporter,
-			       "way rseq cannot be had: no registered "
-			       "restartable sequences, or no membarrier for "
-			       "them");
-			errno = ENOTSUP;
-			return -1;
-		}
-		way = usable ? QUIRE_WAY_RSEQ : QUIRE_WAY_TRYLOCK;
+	if (way == QUIRE_WAY_RSEQ && !platform_rseq_usable()) {
+		report(&plan->reporter,
+		       "way rseq cannot be had: no registered restartable "
+		       "sequences, or no membarrier for them");
+		errno = ENOTSUP;
+		return -1;
 	}
 	if (way == QUIRE_WAY_BOUND &&
 	    platform_key_create(&q->key, leave_seat) != 0) {
@@ -226,6 +238,14 @@ static void lay_out(struct quire *q, const struct plan *plan,
 {
 	const struct quire_options *options = &plan->settings.options;
 	unsigned top = options->nr_zones - 1;
+	const struct pcp_settings settings = {
+		.nr_cpus = options->cpus,
+		.way = q->way,
+		.key = q->key,
+		.renew = options->renew,
+		.decay_ms = options->decay_ms,
+		.reporter = &q->reporter,
+	};
 
 	memmap_init(&q->map, &plan->region, t->pages, t->pageblocks);
 	q->nr_zones = options->nr_zones;
@@ -243,10 +263,12 @@ static void lay_out(struct quire *q, const struct plan *plan,
 		zone_init(q->zone[z], z, plan->cut[z], plan->cut[z + 1],
 			  &q->map, t->gigablocks[z], t->owned[z], q->nr_cpus,
 			  &q->reporter);
-		pcp_init(q->pcp[z], q->zone[z], t->sets[z], q->nr_cpus, q->way,
-			 q->key, options->decay_ms, &q->reporter);
+		if (options->flags & QUIRE_LOCK_TIMES)
+			zone_time_holds(q->zone[z]);
+		pcp_init(q->pcp[z], q->zone[z], t->sets[z], &settings);
 	}
 	q->sets = t->sets[top];
+	q->back = pcp_stack_offset(q->pcp[top]->back) - pcp_stack_offset(0);
 	q->head = PAGE_HEAD | page_tag(top, MOBILITY_UNMOVABLE);
 	if (q->way == QUIRE_WAY_RSEQ && !q->check_race)
 		q->fast_orders = PCP_ORDERS;

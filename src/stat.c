@@ -24,12 +24,17 @@ int quire_stat(const struct quire *q, struct quire_stat *stat, size_t stat_size)
 		.zeroed = load(&q->zeroed),
 	};
 	struct pcp_count count = { 0 };
+	struct holds holds = { 0 };
 
 	for (unsigned z = 0; z < q->nr_zones; z++) {
 		pcp_count(q->pcp[z], &count);
 		all.pages_free += zone_free_pages(q->zone[z]);
 		all.zone_locks += load(&q->zone[z]->locks);
+		if (q->zone[z]->timed)
+			zone_holds(q->zone[z], &holds);
 	}
+	all.zone_hold_p999_ns = holds_quantile(&holds, 999);
+	all.zone_hold_max_ns = holds.longest;
 	all.pages_parked = count.parked_pages;
 	/* Pages that moved meanwhile may have been seen twice. */
 	if (all.pages_free + all.pages_parked < all.pages)

@@ -97,12 +97,13 @@ static uint64_t walk_set(struct walk *walk, struct pcp *pcp, uint32_t cpu)
 
 	if (!atomic_load_explicit(&set->open, memory_order_relaxed))
 		return 0;
-	for (unsigned list = 0; list < PCP_LISTS; list++) {
+	for (unsigned list = 0; list < PCP_STACKS; list++) {
 		uint32_t n = cpu_stack_count(cpu_stack_word(&set->stack[list]));
 		const pfn_t *pfns =
 			cpu_stack_items((char *)set, &set->stack[list]);
-		uint64_t expected = PAGE_PCP | list % PCP_ORDERS |
-				    page_tag(walk->zone->id, list / PCP_ORDERS);
+		uint64_t expected =
+			PAGE_PCP | list % PCP_ORDERS |
+			page_tag(walk->zone->id, list % PCP_LISTS / PCP_ORDERS);
 
 		for (uint32_t i = 0; i < n; i++) {
 			uint64_t word =

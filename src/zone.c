@@ -46,11 +46,13 @@ enum { SCAN_BLOCKS = 16 };
 static void lock_zone(struct zone *zone)
 {
 	lock_acquire(&zone->lock);
+	if (unlikely(zone->timed))
+		holds_begin(&zone->holds);
 }
 
 void zone_lock(struct zone *zone)
 {
-	lock_acquire(&zone->lock);
+	lock_zone(zone);
 	atomic_store_explicit(
 		&zone->locks,
 		atomic_load_explicit(&zone->locks, memory_order_relaxed) + 1,
@@ -65,6 +67,20 @@ void zone_unlock(struct zone *zone)
 		     zone->id, (unsigned long long)zone_free_pages(zone),
 		     (unsigned long long)zone->free_whole,
 		     (unsigned long long)zone->free_broken);
+	if (unlikely(zone->timed))
+		holds_end(&zone->holds);
+	lock_release(&zone->lock);
+}
+
+void zone_time_holds(struct zone *zone)
+{
+	zone->timed = true;
+}
+
+void zone_holds(struct zone *zone, struct holds *sum)
+{
+	lock_acquire(&zone->lock);
+	holds_merge(sum, &zone->holds);
 	lock_release(&zone->lock);
 }
 
@@ -247,19 +263,21 @@ static bool take_pageblocks(struct zone *zone, unsigned order, pfn_t *pfn,
 			    bool *zero)
 {
 	struct gigablock *giga = pick_gigablock(zone, order);
-	uint16_t unit;
+	struct buddy_part part;
+	unsigned largest, unit, nr;
 
 	if (!giga)
 		return false;
-	buddy_take_locked(&giga->block, order - BLOCK_ORDER, 1, &unit);
-	list_update(zone, &giga->block, BLOCK_ORDER,
-		    buddy_largest_locked(&giga->block));
+	largest = buddy_take_locked(&giga->block, order - BLOCK_ORDER, 1, &part,
+				    &nr);
+	unit = part.word * WORD_BITS + bits_lowest(part.starts);
+	list_update(zone, &giga->block, BLOCK_ORDER, largest);
 	count_free(zone, &zone->free_whole, -(INT64_C(1) << order));
 	*zero = touch_pageblocks(zone, giga, unit, 1u << (order - BLOCK_ORDER));
 	*pfn = (pfn_t)(((uint64_t)(first_gigablock(zone) +
 				   (giga - zone->gigablocks))
 			<< GIGABLOCK_ORDER) +
-		       ((uint32_t)unit << BLOCK_ORDER));
+		       (unit << BLOCK_ORDER));
 	return true;
 }
 
@@ -268,11 +286,10 @@ static void give_pageblocks(struct zone *zone, unsigned order, pfn_t pfn)
 {
 	uint32_t pageblock = pfn >> BLOCK_ORDER;
 	struct block *block = &gigablock_of(zone, pageblock)->block;
-	unsigned around = buddy_give_locked(block, pageblock % BLOCK_UNITS,
-					    order - BLOCK_ORDER);
 
 	list_update(zone, block, BLOCK_ORDER,
-		    around > block->largest ? around : block->largest);
+		    buddy_give_locked(block, pageblock % BLOCK_UNITS,
+				      order - BLOCK_ORDER));
 	count_free(zone, &zone->free_whole, INT64_C(1) << order);
 }
 
@@ -305,6 +322,7 @@ static struct block *break_pageblock(struct zone *zone, enum mobility type)
 		block->touched = ~UINT64_C(0);
 	start_pageblock(block, type, 0);
 	block->free = BLOCK_UNITS;
+	block->largest = BLOCK_ORDER + 1;
 	count_free(zone, &zone->free_broken, BLOCK_UNITS);
 	return block;
 }
@@ -371,49 +389,149 @@ static struct block *pick_pageblock(struct zone *zone, unsigned order,
 	return block;
 }
 
-/*
- * Marks pages as touched, in groups of 8; true if no group was touched in
- * `before`, as the block was when this hold of the lock began: neighbours of
- * one batch do not spoil each other.
- */
-static bool touch_pages(struct zone *zone, struct block *block, uint64_t before,
-			unsigned unit, unsigned n)
-{
-	unsigned last = (unit + n - 1) / 8;
-	uint64_t groups = bits_range(unit / 8, last - unit / 8 + 1);
+/* Blocks of one order that begin in the same 64 pages; bits from base on. */
+struct part {
+	pfn_t base;
+	uint64_t starts;
+	uint64_t zero; /* starts of blocks that were never handed out */
+};
 
-	block->touched |= groups;
-	return !(before & groups) && zone->map->region.known_zero;
+/*
+ * Marks the pages of a part as touched, in groups of 8; the starts of blocks of
+ * which no group was touched in `before`, as the block was when this hold of
+ * the lock began: neighbours of one batch do not spoil each other.
+ */
+static uint64_t touch_pages(struct zone *zone, struct block *block,
+			    uint64_t before, unsigned order,
+			    const struct buddy_part *part)
+{
+	unsigned at = part->word * (WORD_BITS / 8);
+	uint64_t groups, spoilt;
+
+	if (before == ~UINT64_C(0))
+		return 0;
+	if (order < WORD_SHIFT) {
+		groups = bits_of_bytes(bits_fill(part->starts, order));
+		block->touched |= groups << at;
+		spoilt = bytes_of_bits(before >> at & 0xff);
+		spoilt = part->starts & ~bits_runs(~spoilt, order);
+	} else {
+		groups = bits_range(at, 1u << (order - 3));
+		block->touched |= groups;
+		spoilt = before & groups ? part->starts : 0;
+	}
+	return zone->map->region.known_zero ? part->starts & ~spoilt : 0;
 }
 
-/* Takes up to n runs from one block; largest is renewed, lists follow. */
+/*
+ * Takes up to n blocks from one pageblock, which follows on its lists; returns
+ * how many parts they are.
+ */
 static unsigned take_pages(struct zone *zone, struct block *block,
-			   unsigned order, unsigned n, pfn_t *pfns,
-			   uint64_t *zero)
+			   unsigned order, unsigned n, struct part *parts)
 {
 	pfn_t first = (pfn_t)(memmap_pageblock_index(zone->map, block)
 			      << BLOCK_ORDER);
+	struct buddy_part taken[ZONE_BATCH];
 	uint64_t before = block->touched;
-	uint16_t units[ZONE_BATCH];
-	unsigned taken = buddy_take_locked(block, order, n, units);
+	unsigned free = block->free, nr;
+	unsigned largest = buddy_take_locked(block, order, n, taken, &nr);
 
-	*zero = 0;
-	for (unsigned i = 0; i < taken; i++) {
-		pfns[i] = first + units[i];
-		*zero |= (uint64_t)touch_pages(zone, block, before, units[i],
-					       1u << order)
-			 << i;
-	}
+	for (unsigned i = 0; i < nr; i++)
+		parts[i] = (struct part){
+			.base = first + taken[i].word * WORD_BITS,
+			.starts = taken[i].starts,
+			.zero = touch_pages(zone, block, before, order,
+					    &taken[i]),
+		};
 	count_free(zone, &zone->free_broken,
-		   -(int64_t)((uint64_t)taken << order));
-	list_update(zone, block, 0, buddy_largest_locked(block));
+		   (int64_t)block->free - (int64_t)free);
+	list_update(zone, block, 0, largest);
 	if (block->owner && block->free == 0)
 		disown(zone, block);
-	return taken;
+	return nr;
 }
 
-/* After pages came back: `around` is the largest run that holds any of them. */
-static void pages_given(struct zone *zone, struct block *block, unsigned around)
+/* Up to *n blocks; returns how many parts they are. *n: what is missing. */
+static unsigned take_locked(struct zone *zone, unsigned order,
+			    enum mobility type, uint32_t cpu, unsigned *n,
+			    struct part *parts)
+{
+	unsigned nr = 0;
+
+	while (*n) {
+		struct block *block;
+		unsigned more;
+
+		if (order >= BLOCK_ORDER) {
+			bool zero;
+
+			if (!take_pageblocks(zone, order, &parts[nr].base,
+					     &zero))
+				break;
+			parts[nr].starts = 1;
+			parts[nr].zero = zero;
+			more = 1;
+		} else {
+			block = pick_pageblock(zone, order, type, cpu);
+			if (!block)
+				break;
+			more = take_pages(zone, block, order, *n, parts + nr);
+		}
+		while (more--)
+			*n -= bits_count(parts[nr++].starts);
+	}
+	return nr;
+}
+
+/* Writes the pfns of parts; returns how many. */
+static unsigned parts_to_pfns(const struct part *parts, unsigned nr,
+			      pfn_t *pfns, uint64_t *zero)
+{
+	unsigned n = 0;
+
+	*zero = 0;
+	for (unsigned i = 0; i < nr; i++) {
+		uint64_t starts = parts[i].starts;
+
+		for (; starts; starts &= starts - 1, n++) {
+			unsigned at = bits_lowest(starts);
+
+			pfns[n] = parts[i].base + at;
+			*zero |= (parts[i].zero >> at & 1) << n;
+		}
+	}
+	return n;
+}
+
+/* Blocks to free that lie in the same 64 pages. */
+struct free_word {
+	pfn_t base;
+	unsigned n; /* units */
+	uint64_t units;
+};
+
+/* Neighbours in one word go back as one; returns how many words. */
+static unsigned group_by_word(unsigned order, unsigned n, const pfn_t *pfns,
+			      struct free_word *words)
+{
+	unsigned nr = 0;
+
+	for (unsigned i = 0; i < n; i++) {
+		pfn_t base = pfns[i] & ~(pfn_t)(WORD_BITS - 1);
+
+		if (nr == 0 || words[nr - 1].base != base)
+			words[nr++] = (struct free_word){ .base = base };
+		words[nr - 1].units |=
+			bits_range(pfns[i] % WORD_BITS, 1u << order);
+		words[nr - 1].n += 1u << order;
+	}
+	return nr;
+}
+
+/* After pages came back. */
+static void pages_given(struct zone *zone, struct block *block,
+			unsigned largest)
 {
 	if (block->free == BLOCK_UNITS) {
 		if (block->owner) {
@@ -423,43 +541,55 @@ static void pages_given(struct zone *zone, struct block *block, unsigned around)
 		return_pageblock(zone, block);
 		return;
 	}
-	list_update(zone, block, 0,
-		    around > block->largest ? around : block->largest);
+	list_update(zone, block, 0, largest);
 }
 
-/* Gives back the leading pfns that lie in one pageblock; returns how many. */
-static unsigned give_pages(struct zone *zone, unsigned order, unsigned n,
-			   const pfn_t *pfns)
+static void give_word(struct zone *zone, const struct free_word *word)
 {
-	uint32_t index = pfns[0] >> BLOCK_ORDER;
-	struct block *block = memmap_pageblock(zone->map, index);
-	unsigned around = 0, i = 0;
+	struct block *block =
+		memmap_pageblock(zone->map, word->base >> BLOCK_ORDER);
 
-	while (i < n && pfns[i] >> BLOCK_ORDER == index) {
-		unsigned unit = pfns[i] % BLOCK_UNITS, here;
+	count_free(zone, &zone->free_broken, word->n);
+	pages_given(zone, block,
+		    buddy_give_word_locked(block,
+					   word->base % BLOCK_UNITS / WORD_BITS,
+					   word->units, word->n));
+}
 
-		if (order < WORD_SHIFT) {
-			unsigned word = unit / WORD_BITS;
-			uint64_t units = 0;
+/* One block of 2^order pages. */
+static void give_block(struct zone *zone, unsigned order, pfn_t pfn)
+{
+	struct block *block;
 
-			/* Neighbours in one word go back as one. */
-			do {
-				units |= bits_range(pfns[i] % WORD_BITS,
-						    1u << order);
-				i++;
-			} while (i < n && pfns[i] >> WORD_SHIFT ==
-						  pfns[i - 1] >> WORD_SHIFT);
-			here = buddy_give_word_locked(block, word, units);
-		} else {
-			here = buddy_give_locked(block, unit, order);
-			i++;
-		}
-		if (here > around)
-			around = here;
+	if (order >= BLOCK_ORDER) {
+		give_pageblocks(zone, order, pfn);
+		return;
 	}
-	count_free(zone, &zone->free_broken, (int64_t)((uint64_t)i << order));
-	pages_given(zone, block, around);
-	return i;
+	block = memmap_pageblock(zone->map, pfn >> BLOCK_ORDER);
+	count_free(zone, &zone->free_broken, INT64_C(1) << order);
+	pages_given(zone, block,
+		    buddy_give_locked(block, pfn % BLOCK_UNITS, order));
+}
+
+/*
+ * The entries that will be written are fetched before the lock is taken: in
+ * random order every one is in another cache, or in none.
+ */
+static void fetch_entries(const struct zone *zone,
+			  const struct free_word *words, unsigned nr)
+{
+	uint32_t last = UINT32_MAX;
+
+	for (unsigned i = 0; i < nr; i++) {
+		uint32_t index = words[i].base >> BLOCK_ORDER;
+		const struct block *block = memmap_pageblock(zone->map, index);
+
+		if (index == last)
+			continue;
+		prefetch_to_write(block);
+		prefetch_to_write(&block->touched);
+		last = index;
+	}
 }
 
 /* --- the zone's own calls --- */
@@ -468,47 +598,32 @@ unsigned zone_alloc_locked(struct zone *zone, unsigned order,
 			   enum mobility type, uint32_t cpu, unsigned n,
 			   pfn_t *pfns, uint64_t *zero)
 {
-	unsigned taken = 0;
+	struct part parts[ZONE_BATCH];
+	unsigned nr;
 
 	assert_debug(n <= ZONE_BATCH && order <= QUIRE_MAX_ORDER,
 		     "n %u, order %u", n, order);
 	assert_debug(lock_held(&zone->lock), "zone %u: not locked", zone->id);
-	*zero = 0;
-	if (fault_hit(FAULT_ZONE))
-		return 0;
-	while (taken < n) {
-		if (order >= BLOCK_ORDER) {
-			bool clean;
-
-			if (!take_pageblocks(zone, order, &pfns[taken], &clean))
-				break;
-			*zero |= (uint64_t)clean << taken++;
-		} else {
-			struct block *block =
-				pick_pageblock(zone, order, type, cpu);
-			uint64_t clean;
-			unsigned got;
-
-			if (!block)
-				break;
-			got = take_pages(zone, block, order, n - taken,
-					 pfns + taken, &clean);
-			*zero |= clean << taken;
-			taken += got;
-		}
-	}
-	return taken;
+	nr = fault_hit(FAULT_ZONE)
+		     ? 0
+		     : take_locked(zone, order, type, cpu, &n, parts);
+	return parts_to_pfns(parts, nr, pfns, zero);
 }
 
+/* The same with a shorter hold: pfns are written when the lock is free. */
 unsigned zone_alloc(struct zone *zone, unsigned order, enum mobility type,
 		    uint32_t cpu, unsigned n, pfn_t *pfns, uint64_t *zero)
 {
-	unsigned taken;
+	struct part parts[ZONE_BATCH];
+	unsigned nr = 0;
 
+	assert_debug(n <= ZONE_BATCH && order <= QUIRE_MAX_ORDER,
+		     "n %u, order %u", n, order);
 	zone_lock(zone);
-	taken = zone_alloc_locked(zone, order, type, cpu, n, pfns, zero);
+	if (!fault_hit(FAULT_ZONE))
+		nr = take_locked(zone, order, type, cpu, &n, parts);
 	zone_unlock(zone);
-	return taken;
+	return parts_to_pfns(parts, nr, pfns, zero);
 }
 
 /* Frees a run of pages of any length inside one allocated block. */
@@ -519,10 +634,7 @@ static void give_tail(struct zone *zone, pfn_t pfn, uint64_t pages)
 
 		while (UINT64_C(1) << order > pages)
 			order--;
-		if (order >= BLOCK_ORDER)
-			give_pageblocks(zone, order, pfn);
-		else
-			give_pages(zone, order, 1, &pfn);
+		give_block(zone, order, pfn);
 		pfn += (pfn_t)1 << order;
 		pages -= UINT64_C(1) << order;
 	}
@@ -558,12 +670,13 @@ bool zone_alloc_exact_locked(struct zone *zone, unsigned order,
 	} else {
 		struct block *block =
 			pick_pageblock(zone, order, type, UINT32_MAX);
-		uint64_t clean = 0;
+		struct part part;
+		uint64_t clean;
 
-		if (block)
-			taken = take_pages(zone, block, order, 1, pfn,
-					   &clean) == 1;
-		*zero = clean & 1;
+		taken = block &&
+			take_pages(zone, block, order, 1, &part) == 1 &&
+			parts_to_pfns(&part, 1, pfn, &clean) == 1;
+		*zero = taken && clean;
 	}
 	if (taken)
 		give_tail(zone, (pfn_t)(*pfn + pages),
@@ -584,15 +697,21 @@ bool zone_alloc_exact(struct zone *zone, unsigned order, enum mobility type,
 
 void zone_free(struct zone *zone, unsigned order, unsigned n, const pfn_t *pfns)
 {
+	struct free_word words[ZONE_BATCH];
+	unsigned nr = 0;
+
 	assert_debug(n <= ZONE_BATCH && order <= QUIRE_MAX_ORDER,
 		     "n %u, order %u", n, order);
-	zone_lock(zone);
-	for (unsigned i = 0; i < n;) {
-		if (order >= BLOCK_ORDER)
-			give_pageblocks(zone, order, pfns[i++]);
-		else
-			i += give_pages(zone, order, n - i, pfns + i);
+	if (order < WORD_SHIFT) {
+		nr = group_by_word(order, n, pfns, words);
+		fetch_entries(zone, words, nr);
+		n = 0;
 	}
+	zone_lock(zone);
+	for (unsigned i = 0; i < nr; i++)
+		give_word(zone, &words[i]);
+	for (unsigned i = 0; i < n; i++)
+		give_block(zone, order, pfns[i]);
 	zone_unlock(zone);
 }
 

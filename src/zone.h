@@ -12,6 +12,7 @@
 #include <stdint.h>
 
 #include "debug.h"
+#include "holds.h"
 #include "lock.h"
 #include "memmap.h"
 #include "quire/quire.h"
@@ -29,23 +30,32 @@ struct zone_lists {
 	uint32_t orders;			    /* (z) buckets in use */
 };
 
-/* (z) zone lock, (a) atomic, written under the zone lock, (c) constant */
+/*
+ * (z) zone lock, (a) atomic, written under the zone lock, (c) constant
+ *
+ * What every hold writes is in the lock's cache line: it comes with the lock
+ * from the CPU that had it last.
+ */
 struct zone {
-	struct lock lock;
-	unsigned id;			 /* (c) */
-	struct memmap *map;		 /* (c) */
-	const struct reporter *reporter; /* (c) */
-	pfn_t first, end;		 /* (c) [first, end) */
-	struct gigablock *gigablocks;	 /* (c) [0] holds `first` */
-	uint32_t nr_gigablocks;		 /* (c) */
+	struct lock lock cacheline_aligned;
+	bool timed;		/* (c) holds are measured */
 	uint32_t fresh;		/* (z) gigablocks from here on: untouched */
 	_Atomic uint64_t free;	/* (a) pages, owned blocks' included */
 	uint64_t free_whole;	/* (z) of them in wholly free pageblocks */
 	uint64_t free_broken;	/* (z) and in broken ones */
-	uint32_t *owned;	/* (z) [owner][type]: pageblock + 1 */
-	uint32_t nr_owners;	/* (c) 0: the zone is too small for that */
 	_Atomic uint64_t locks; /* (a) acquisitions to alloc or free */
-	struct zone_lists lists[NR_MOBILITY];
+
+	unsigned id cacheline_aligned;	 /* (c) */
+	pfn_t first, end;		 /* (c) [first, end) */
+	struct memmap *map;		 /* (c) */
+	const struct reporter *reporter; /* (c) */
+	struct gigablock *gigablocks;	 /* (c) [0] holds `first` */
+	uint32_t nr_gigablocks;		 /* (c) */
+	uint32_t nr_owners; /* (c) 0: the zone is too small for that */
+	uint32_t *owned;    /* (z) [owner][type]: pageblock + 1 */
+
+	struct zone_lists lists[NR_MOBILITY] cacheline_aligned;
+	struct holds holds; /* (z) */
 };
 
 /* Bytes of gigablock entries for [first, end), and of the owner table. */
@@ -59,6 +69,11 @@ void zone_init(struct zone *zone, unsigned id, pfn_t first, pfn_t end,
 	       struct memmap *map, struct gigablock *gigablocks,
 	       uint32_t *owned, uint32_t owners,
 	       const struct reporter *reporter);
+
+/* From now on holds of the lock are measured; before anybody is inside. */
+void zone_time_holds(struct zone *zone);
+/* Adds the zone's holds to *sum. */
+void zone_holds(struct zone *zone, struct holds *sum);
 
 /* Counted as an acquisition to alloc or free. */
 void zone_lock(struct zone *zone);

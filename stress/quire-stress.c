@@ -35,7 +35,7 @@ struct arguments {
 	bool json;
 };
 
-enum { KEY_TIME = 256, KEY_CPUS, KEY_SEED, KEY_WAY, KEY_JSON };
+enum { KEY_TIME = 256, KEY_CPUS, KEY_SEED, KEY_WAY, KEY_JSON, KEY_RENEW };
 
 static const struct argp_option option_table[] = {
 	{ "mode", 'm', "LIST", 0,
@@ -55,6 +55,8 @@ static const struct argp_option option_table[] = {
 	  "Memory to manage, all of which is written to; K, M, G (default: "
 	  "128M)",
 	  2 },
+	{ "renew", KEY_RENEW, "N", 0,
+	  "Of 64 freed blocks, those that are renewed (default: 0)", 2 },
 	{ "seed", KEY_SEED, "N", 0,
 	  "The same seed gives the same operations per thread (default: drawn "
 	  "and printed)",
@@ -213,6 +215,10 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
 		return 0;
 	case 's':
 		a->run.size = parse_size(arg, state);
+		return 0;
+	case KEY_RENEW:
+		a->run.renew = (unsigned)parse_number("renew", arg, 0,
+						      QUIRE_RENEW_MAX, state);
 		return 0;
 	case KEY_SEED:
 		a->run.seed = parse_number("seed", arg, 0, UINT64_MAX, state);

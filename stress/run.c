@@ -216,6 +216,7 @@ static enum run_status create(struct run *run,
 	o.size = options->size;
 	o.way = run->way;
 	o.cpus = options->cpus;
+	o.renew = options->renew;
 	if (run->way == QUIRE_WAY_BOUND && o.cpus == 0)
 		o.cpus = run->nr_workers;
 	o.decay_ms = run->mode->decay_ms;

@@ -10,6 +10,7 @@ struct run_options {
 	uint64_t seed;
 	double seconds;
 	unsigned threads;
+	unsigned renew;
 	unsigned cpus; /* 0: as many as threads in the bound way, else the
 			* possible ones */
 };

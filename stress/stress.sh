@@ -37,6 +37,9 @@ for mode in $modes; do
 			skip "$mode $way"
 		else
 			try "$mode $way" --mode "$mode" --way $way --threads 4
+			[ "$mode" = exhaust ] || continue
+			try "$mode $way, renewal" --mode "$mode" --way $way \
+				--threads 4 --renew 32
 		fi
 	done
 	try "$mode bound, 16 CPUs" --mode "$mode" --way bound --threads 16 \

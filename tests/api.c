@@ -385,6 +385,76 @@ static void test_stat_size(void **state)
 		0);
 	assert_int_equal(part.pages, SMALL);
 	assert_int_equal(part.pages_free, 0xa5a5a5a5a5a5a5a5);
+	/* The struct as it was before it grew. */
+	assert_int_equal(
+		quire_stat(q, &part,
+			   offsetof(struct quire_stat, zone_hold_p999_ns)),
+		0);
+	assert_int_equal(part.pages_free, SMALL);
+	assert_int_equal(part.zeroed, 0);
+	assert_int_equal(part.zone_hold_p999_ns, 0xa5a5a5a5a5a5a5a5);
+	assert_int_equal(part.zone_hold_max_ns, 0xa5a5a5a5a5a5a5a5);
+	destroy(q);
+}
+
+/* A newer caller's fields are 0. */
+static void test_stat_longer(void **state)
+{
+	struct quire *q = create_size(2 * MIB);
+	struct {
+		struct quire_stat stat;
+		uint64_t newer;
+	} more;
+
+	(void)state;
+	memset(&more, 0xa5, sizeof(more));
+	assert_int_equal(quire_stat(q, &more.stat, sizeof(more)), 0);
+	assert_int_equal(more.stat.pages_free, SMALL);
+	assert_int_equal(more.newer, 0);
+	destroy(q);
+}
+
+static void use_zones(struct quire *q)
+{
+	struct quire_page *pages[200];
+
+	for (unsigned z = 0; z < info_of(q).nr_zones; z++)
+		for (unsigned order = 0; order < 3; order++) {
+			assert_int_equal(quire_alloc_pages_bulk(q, order,
+								QUIRE_ZONE(z),
+								200, pages),
+					 200);
+			assert_int_equal(
+				quire_free_pages_bulk(q, order, 200, pages),
+				200);
+		}
+}
+
+/* How long zone locks are held: only if asked for, the longest of all zones. */
+static void test_lock_times(void **state)
+{
+	struct quire_options options = options_of(64 * MIB);
+	struct quire_stat stat;
+	struct quire *q;
+
+	(void)state;
+	options.nr_zones = 2;
+	options.zone_size[0] = 32 * MIB;
+	q = create(&options);
+	use_zones(q);
+	assert_true(stat_of(q).zone_locks > 0);
+	assert_int_equal(stat_of(q).zone_hold_p999_ns, 0);
+	assert_int_equal(stat_of(q).zone_hold_max_ns, 0);
+	destroy(q);
+	options.flags = QUIRE_LOCK_TIMES;
+	q = create(&options);
+	assert_int_equal(stat_of(q).zone_hold_max_ns, 0);
+	use_zones(q);
+	stat = stat_of(q);
+	assert_true(stat.zone_hold_p999_ns > 0);
+	assert_true(stat.zone_hold_p999_ns <= stat.zone_hold_max_ns);
+	use_zones(q);
+	assert_true(stat_of(q).zone_hold_max_ns >= stat.zone_hold_max_ns);
 	destroy(q);
 }
 
@@ -597,6 +667,12 @@ static void test_conf(void **state)
 	info = info_of(q);
 	assert_int_equal(info.pages, 8 * MIB / PAGE);
 	assert_int_equal(info.way, QUIRE_WAY_BOUND);
+	destroy(q);
+	options = options_of(64 * MIB);
+	q = create_conf(&options, "lock_times:1,renew:64", text);
+	assert_string_equal(text, "");
+	use_zones(q);
+	assert_true(stat_of(q).zone_hold_max_ns > 0);
 	destroy(q);
 }
 
@@ -1560,6 +1636,66 @@ static void test_parking(void **state)
 	destroy(q);
 }
 
+/*
+ * Pages that were freed last, and lie in a CPU's list (or with renewal behind
+ * it) when all others are live: every one is handed out again.
+ */
+static void check_last_pages(enum quire_way way, unsigned renew, bool move)
+{
+	struct quire_options options = options_of(64 * MIB);
+	struct quire_page **pages;
+	struct quire *q;
+	size_t n;
+
+	options.way = way;
+	options.cpus = way == QUIRE_WAY_BOUND ? 4 : 0;
+	options.renew = renew;
+	q = quire_create(&options);
+	if (!q && errno == ENOTSUP && way == QUIRE_WAY_RSEQ)
+		skip();
+	assert_non_null(q);
+	n = info_of(q).pages;
+	pages = malloc(n * sizeof(*pages));
+	assert_non_null(pages);
+	if (way == QUIRE_WAY_BOUND)
+		assert_int_equal(quire_cpu_bind(q, 3), 0);
+	for (size_t i = 0; i < n; i++)
+		assert_non_null(pages[i] = quire_alloc_pages(q, 0, 0));
+	for (size_t k = 1; k <= 5; k++) {
+		for (size_t i = 0; i < k; i++)
+			assert_int_equal(
+				quire_free_pages(q, pages[1000 * i], 0), 0);
+		assert_int_equal(stat_of(q).pages_live, n - k);
+		if (way == QUIRE_WAY_BOUND && move) {
+			assert_int_equal(quire_cpu_unbind(q), 0);
+			assert_int_equal(quire_cpu_bind(q, (unsigned)k % 3), 0);
+		}
+		for (size_t i = 0; i < k; i++)
+			assert_non_null(pages[1000 * i] =
+						quire_alloc_pages(q, 0, 0));
+		assert_null(quire_alloc_pages(q, 0, 0));
+		assert_int_equal(quire_validate(q), 0);
+	}
+	assert_int_equal(stat_of(q).failures, 5);
+	assert_int_equal(quire_free_pages_bulk(q, 0, n, pages), n);
+	if (way == QUIRE_WAY_BOUND)
+		assert_int_equal(quire_cpu_unbind(q), 0);
+	free(pages);
+	destroy(q);
+}
+
+static void test_last_pages(void **state)
+{
+	static const unsigned renews[] = { 0, 16, 64 };
+	enum quire_way way = *(const enum quire_way *)*state;
+
+	for (size_t i = 0; i < TEST_LENGTH(renews); i++) {
+		check_last_pages(way, renews[i], false);
+		if (way == QUIRE_WAY_BOUND)
+			check_last_pages(way, renews[i], true);
+	}
+}
+
 static uint64_t now_ms(void)
 {
 	struct timespec now;
@@ -2066,6 +2202,8 @@ int main(void)
 		TEST(test_backing_got),
 		TEST(test_info),
 		TEST(test_stat_size),
+		TEST(test_stat_longer),
+		TEST(test_lock_times),
 		TEST(test_names),
 		TEST(test_callers_region),
 		TEST(test_region_too_small),
@@ -2104,6 +2242,7 @@ int main(void)
 		TEST(test_many_cpus),
 		TEST_WAYS(test_thread_exit),
 		TEST_WAYS(test_parking),
+		TEST_WAYS(test_last_pages),
 		TEST(test_maintain),
 		TEST(test_several_allocators),
 		TEST_WAYS(test_race),

@@ -39,17 +39,6 @@ static unsigned ref_largest(const struct reference *ref)
 	return 0;
 }
 
-/* Order + 1 of the largest free run that holds the unit. */
-static unsigned ref_around(const struct reference *ref, unsigned unit)
-{
-	unsigned largest = 0;
-
-	for (unsigned k = 0; k <= BLOCK_ORDER; k++)
-		if (ref_is_run(ref, k, unit >> k))
-			largest = k + 1;
-	return largest;
-}
-
 /* Takes one run as the policy says; its first unit, or BLOCK_UNITS. */
 static unsigned ref_take(struct reference *ref, unsigned order)
 {
@@ -74,6 +63,7 @@ static void setup(struct fixture *f)
 {
 	memset(f, 0, sizeof(*f));
 	f->block.free = BLOCK_UNITS;
+	f->block.largest = BLOCK_ORDER + 1;
 	for (unsigned unit = 0; unit < BLOCK_UNITS; unit++)
 		ref_change(&f->ref, unit, 1);
 }
@@ -97,14 +87,46 @@ static void check_same(struct fixture *f)
 	}
 }
 
+/* The units of the parts, in their order. */
+static unsigned take_units(struct fixture *f, unsigned order, unsigned n,
+			   uint16_t *units)
+{
+	struct buddy_part parts[BLOCK_UNITS];
+	unsigned nr, got = 0;
+
+	f->block.largest =
+		(uint8_t)buddy_take_locked(&f->block, order, n, parts, &nr);
+	assert_int_equal(f->block.largest, buddy_largest_locked(&f->block));
+	for (unsigned i = 0; i < nr; i++) {
+		assert_int_not_equal(parts[i].starts, 0);
+		for (unsigned at = 0; at < 64; at++)
+			if (parts[i].starts >> at & 1)
+				units[got++] =
+					(uint16_t)(parts[i].word * 64 + at);
+	}
+	return got;
+}
+
+static int compare_units(const void *a, const void *b)
+{
+	return *(const uint16_t *)a - *(const uint16_t *)b;
+}
+
 static unsigned take(struct fixture *f, unsigned order, unsigned n,
 		     uint16_t *units)
 {
-	unsigned got = buddy_take_locked(&f->block, order, n, units);
+	uint16_t expected[BLOCK_UNITS];
+	bool all = order == 0 && f->block.free <= n;
+	unsigned got = take_units(f, order, n, units);
 
 	assert_true(got <= n);
 	for (unsigned i = 0; i < got; i++)
-		assert_int_equal(units[i], ref_take(&f->ref, order));
+		expected[i] = (uint16_t)ref_take(&f->ref, order);
+	/* When all that is free goes, it goes in another order. */
+	if (all)
+		qsort(expected, got, sizeof(expected[0]), compare_units);
+	for (unsigned i = 0; i < got; i++)
+		assert_int_equal(units[i], expected[i]);
 	if (got < n)
 		assert_int_equal(ref_take(&f->ref, order), BLOCK_UNITS);
 	return got;
@@ -112,26 +134,24 @@ static unsigned take(struct fixture *f, unsigned order, unsigned n,
 
 static void give(struct fixture *f, unsigned unit, unsigned order)
 {
-	unsigned around = buddy_give_locked(&f->block, unit, order);
+	unsigned largest = buddy_give_locked(&f->block, unit, order);
 
 	for (unsigned i = 0; i < 1u << order; i++)
 		ref_change(&f->ref, unit + i, 1);
-	assert_true(around >= ref_around(&f->ref, unit));
-	assert_true(around <= ref_largest(&f->ref));
+	assert_int_equal(largest, ref_largest(&f->ref));
+	f->block.largest = (uint8_t)largest;
 }
 
 static void give_word(struct fixture *f, unsigned word, uint64_t units)
 {
-	unsigned around = buddy_give_word_locked(&f->block, word, units);
+	unsigned n = (unsigned)__builtin_popcountll(units);
+	unsigned largest = buddy_give_word_locked(&f->block, word, units, n);
 
 	for (unsigned i = 0; i < 64; i++)
 		if (units >> i & 1)
 			ref_change(&f->ref, word * 64 + i, 1);
-	for (unsigned i = 0; i < 64; i++)
-		if (units >> i & 1)
-			assert_true(around >=
-				    ref_around(&f->ref, word * 64 + i));
-	assert_true(around <= ref_largest(&f->ref));
+	assert_int_equal(largest, ref_largest(&f->ref));
+	f->block.largest = (uint8_t)largest;
 }
 
 /* Every order: split a whole block into all its runs, one by one, and back. */

@@ -10,6 +10,9 @@
  *    threads do, the next smaller order fits exactly;
  *  - turnover: nearly every page is live; each thread frees a few and takes a
  *    few, mostly pages that another has just freed on another CPU.
+ *
+ * All of it also with renewal of everything, when what was freed on a CPU is
+ * not where it looks first.
  */
 #include "testing.h"
 
@@ -28,6 +31,11 @@ struct worker {
 	uint64_t failed;		 /* calls that went wrong */
 };
 
+struct how {
+	enum quire_way way;
+	unsigned renew;
+};
+
 /* Blocks of one order that each thread takes in a round. */
 struct step {
 	unsigned order;
@@ -36,7 +44,7 @@ struct step {
 
 struct shared {
 	struct quire *q;
-	enum quire_way way;
+	struct how how;
 	unsigned rounds;
 	const struct step *steps;
 	size_t nr_steps;
@@ -133,7 +141,7 @@ static void *worker_main(void *arg)
 	struct worker *w = arg;
 	struct shared *s = w->shared;
 
-	if (s->way == QUIRE_WAY_BOUND && quire_cpu_bind(s->q, w->number))
+	if (s->how.way == QUIRE_WAY_BOUND && quire_cpu_bind(s->q, w->number))
 		w->failed++;
 	if (s->steps)
 		play_rounds(w);
@@ -148,13 +156,14 @@ static bool shared_create(struct shared *s)
 
 	pthread_mutex_init(&s->messages.lock, NULL);
 	options.size = PAGES * QUIRE_PAGE_SIZE;
-	options.way = s->way;
-	if (s->way == QUIRE_WAY_BOUND)
+	options.way = s->how.way;
+	options.renew = s->how.renew;
+	if (s->how.way == QUIRE_WAY_BOUND)
 		options.cpus = THREADS;
 	options.report = test_catch;
 	options.report_arg = &s->messages;
 	s->q = quire_create(&options);
-	if (!s->q && errno == ENOTSUP && s->way == QUIRE_WAY_RSEQ)
+	if (!s->q && errno == ENOTSUP && s->how.way == QUIRE_WAY_RSEQ)
 		return false;
 	assert_non_null(s->q);
 	s->messages.count = 0;
@@ -179,8 +188,8 @@ static void expect_whole(struct shared *s)
 	assert_int_equal(s->messages.count, 0);
 }
 
-static void run(enum quire_way way, const struct step *steps, size_t nr_steps,
-		unsigned rounds)
+static void run(const struct how *how, const struct step *steps,
+		size_t nr_steps, unsigned rounds)
 {
 	static struct shared shared;
 	struct shared *s = &shared;
@@ -188,7 +197,7 @@ static void run(enum quire_way way, const struct step *steps, size_t nr_steps,
 	pthread_t threads[THREADS];
 
 	memset(s, 0, sizeof(*s));
-	s->way = way;
+	s->how = *how;
 	s->steps = steps;
 	s->nr_steps = nr_steps;
 	s->rounds = rounds;
@@ -213,8 +222,11 @@ static void run(enum quire_way way, const struct step *steps, size_t nr_steps,
 	assert_int_equal(quire_destroy(s->q), 0);
 }
 
-static enum quire_way ways[] = { QUIRE_WAY_RSEQ, QUIRE_WAY_TRYLOCK,
-				 QUIRE_WAY_BOUND };
+static struct how hows[] = {
+	{ QUIRE_WAY_RSEQ, 0 },	  { QUIRE_WAY_RSEQ, QUIRE_RENEW_MAX },
+	{ QUIRE_WAY_TRYLOCK, 0 }, { QUIRE_WAY_TRYLOCK, QUIRE_RENEW_MAX },
+	{ QUIRE_WAY_BOUND, 0 },	  { QUIRE_WAY_BOUND, QUIRE_RENEW_MAX },
+};
 
 static unsigned rounds(unsigned n)
 {
@@ -226,7 +238,7 @@ static void test_shares(void **state)
 {
 	static const struct step steps[] = { { 0, SHARE } };
 
-	run(*(enum quire_way *)*state, steps, TEST_LENGTH(steps), rounds(100));
+	run(*state, steps, TEST_LENGTH(steps), rounds(100));
 }
 
 static void test_mixed(void **state)
@@ -236,19 +248,22 @@ static void test_mixed(void **state)
 		{ 3, 40 }, { 1, 200 }, { 0, SHARE - 2048 - 960 - 320 - 400 },
 	};
 
-	run(*(enum quire_way *)*state, steps, TEST_LENGTH(steps), rounds(100));
+	run(*state, steps, TEST_LENGTH(steps), rounds(100));
 }
 
 static void test_turnover(void **state)
 {
-	run(*(enum quire_way *)*state, NULL, 0, rounds(100));
+	run(*state, NULL, 0, rounds(100));
 }
 
 #define TEST_WAYS(name)                                                        \
-	{ #name " rseq", name, NULL, NULL, &ways[0] },                         \
-		{ #name " trylock", name, NULL, NULL, &ways[1] },              \
+	{ #name " rseq", name, NULL, NULL, &hows[0] },                         \
+		{ #name " rseq renewed", name, NULL, NULL, &hows[1] },         \
+		{ #name " trylock", name, NULL, NULL, &hows[2] },              \
+		{ #name " trylock renewed", name, NULL, NULL, &hows[3] },      \
+		{ #name " bound", name, NULL, NULL, &hows[4] },                \
 	{                                                                      \
-#name " bound", name, NULL, NULL, &ways[2]                     \
+#name " bound renewed", name, NULL, NULL, &hows[5]             \
 	}
 
 int main(void)

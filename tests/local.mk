@@ -5,11 +5,13 @@ AM_TESTS_ENVIRONMENT = \
 	top_srcdir='$(abs_top_srcdir)'; top_builddir='$(abs_top_builddir)'; \
 	CC="$(CC)"; CXX='$(CXX)'; MAKE='$(MAKE)'; NM='$(NM)'; \
 	SANITIZER_FLAGS='$(SANITIZER_FLAGS)'; TEST_WRAPPER='$(TEST_WRAPPER)'; \
+	TEST_CFLAGS='$(CFLAGS)'; \
 	CMOCKA_MESSAGE_OUTPUT=TAP; \
 	TSAN_OPTIONS="second_deadlock_stack=1:$$TSAN_OPTIONS"; \
 	UBSAN_OPTIONS="print_stacktrace=1:$$UBSAN_OPTIONS"; \
 	export top_srcdir top_builddir CC CXX MAKE NM SANITIZER_FLAGS \
-		TEST_WRAPPER CMOCKA_MESSAGE_OUTPUT TSAN_OPTIONS UBSAN_OPTIONS;
+		TEST_WRAPPER TEST_CFLAGS CMOCKA_MESSAGE_OUTPUT TSAN_OPTIONS \
+		UBSAN_OPTIONS;
 tap_driver = env AM_TAP_AWK='$(AWK)' $(SHELL) \
 	$(top_srcdir)/build-aux/tap-driver.sh
 TEST_EXTENSIONS = .sh
@@ -22,8 +24,8 @@ LDADD = libquire-core.la $(CMOCKA_LIBS)
 
 # One per file of src/, which see the core from inside.
 unit_tests = tests/arena tests/bits tests/buddy tests/cpu_stack tests/debug \
-	tests/lock tests/memblock tests/memmap tests/options tests/page_alloc \
-	tests/pcp tests/rseq tests/validate tests/zone
+	tests/holds tests/lock tests/memblock tests/memmap tests/options \
+	tests/page_alloc tests/pcp tests/rseq tests/validate tests/zone
 # Of the whole, by what quire.h offers.
 whole_tests = tests/api tests/exhaust tests/faults tests/fork tests/model
 
@@ -42,6 +44,19 @@ endif
 EXTRA_DIST += tests/testing.h
 
 script_tests = tests/floors.sh tests/format.sh tests/install.sh \
-	tests/symbols.sh tests/tools.sh
+	tests/instructions.sh tests/symbols.sh tests/tools.sh
 TESTS += $(script_tests)
 EXTRA_DIST += $(script_tests)
+
+# The program whose instructions are counted, and the counts it is held to.
+check_PROGRAMS += tests/instructions
+# valgrind 3.19 gives up on what clang says for debuggers.
+tests_instructions_LDADD = libquire-core.la
+tests_instructions_LDFLAGS = $(AM_LDFLAGS) -Wl,--strip-debug
+EXTRA_DIST += tests/instructions.tsv
+
+record-instructions: tests/instructions$(EXEEXT)
+	@$(AM_TESTS_ENVIRONMENT) $(SHELL) $(srcdir)/tests/instructions.sh \
+		--record
+
+.PHONY: record-instructions

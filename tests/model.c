@@ -36,6 +36,7 @@ enum arena { RESERVED, CALLER, OFFSETS, ZONES, ODD_ZONES };
 struct config {
 	enum arena arena;
 	enum quire_way way;
+	unsigned renew;
 };
 
 struct block {
@@ -871,6 +872,7 @@ static void options_for(struct model *m, const struct config *config,
 {
 	*options = (struct quire_options)QUIRE_OPTIONS_INIT;
 	options->way = config->way;
+	options->renew = config->renew;
 	options->report = test_catch;
 	options->report_arg = &m->messages;
 	if (config->way == QUIRE_WAY_BOUND)
@@ -937,6 +939,7 @@ static bool model_create(struct model *m, const struct config *config)
 	pthread_mutex_init(&m->messages.lock, NULL);
 	m->rng = test_seed();
 	m->rng.state += (uint64_t)config->arena * 4 + config->way;
+	m->rng.state += (uint64_t)config->renew << 32;
 	options_for(m, config, &options);
 	m->q = quire_create(&options);
 	if (!m->q && errno == ENOTSUP && config->way == QUIRE_WAY_RSEQ)
@@ -982,15 +985,16 @@ static void model_destroy(struct model *m)
 	free(m->live);
 }
 
-#define WAYS(arena)                                                            \
-	{ arena, QUIRE_WAY_RSEQ }, { arena, QUIRE_WAY_TRYLOCK },               \
+#define WAYS(arena, renew)                                                     \
+	{ arena, QUIRE_WAY_RSEQ, renew }, { arena, QUIRE_WAY_TRYLOCK, renew }, \
 	{                                                                      \
-		arena, QUIRE_WAY_BOUND                                         \
+		arena, QUIRE_WAY_BOUND, renew                                  \
 	}
 
 static const struct config configs[] = {
-	WAYS(RESERVED), WAYS(CALLER),	 WAYS(OFFSETS),
-	WAYS(ZONES),	WAYS(ODD_ZONES),
+	WAYS(RESERVED, 0), WAYS(CALLER, 0),    WAYS(OFFSETS, 0),
+	WAYS(ZONES, 0),	   WAYS(ODD_ZONES, 0), WAYS(RESERVED, 16),
+	WAYS(ZONES, 64),
 };
 
 static void test_model(void **state)
@@ -1024,9 +1028,9 @@ int main(int argc, char **argv)
 	char names[TEST_LENGTH(configs)][64];
 
 	for (size_t i = 0; i < TEST_LENGTH(configs); i++) {
-		snprintf(names[i], sizeof(names[i]), "model %s %s",
+		snprintf(names[i], sizeof(names[i]), "model %s %s renew %u",
 			 arenas[configs[i].arena],
-			 quire_way_name(configs[i].way));
+			 quire_way_name(configs[i].way), configs[i].renew);
 		tests[i] = (struct CMUnitTest){
 			.name = names[i],
 			.test_func = test_model,

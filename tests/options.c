@@ -9,6 +9,7 @@
 #include <stddef.h>
 
 #include "options.h"
+#include "pcp.h"
 #include "platform/platform.h"
 
 static struct test_messages messages = TEST_MESSAGES_INIT;
@@ -63,6 +64,11 @@ static void refuses(const struct quire_options *options, const char *part)
 		expect_told(part);
 }
 
+static enum quire_way default_way(void)
+{
+	return platform_rseq_usable() ? QUIRE_WAY_RSEQ : QUIRE_WAY_TRYLOCK;
+}
+
 /* --- the struct --- */
 
 static void test_defaults(void **state)
@@ -74,8 +80,11 @@ static void test_defaults(void **state)
 	assert_int_equal(settings.options.size, 64u << 20);
 	assert_int_equal(settings.options.nr_zones, 1);
 	assert_int_equal(settings.options.decay_ms, 1000);
-	assert_int_equal(settings.options.cpus, platform_possible_cpus());
-	assert_int_equal(settings.options.way, QUIRE_WAY_DEFAULT);
+	assert_int_equal(settings.options.way, default_way());
+	assert_int_equal(settings.options.cpus,
+			 pcp_default_sets(default_way()));
+	assert_int_equal(settings.options.renew, 0);
+	assert_int_equal(settings.options.flags, 0);
 	assert_false(settings.debug_init || settings.debug_memblock);
 	assert_int_equal(messages.count, 0);
 }
@@ -121,10 +130,10 @@ static void test_flags(void **state)
 
 	(void)state;
 	options.flags = QUIRE_PREFAULT | QUIRE_MLOCK | QUIRE_DONTFORK |
-			QUIRE_ZEROED | QUIRE_CHECK_RACE;
+			QUIRE_ZEROED | QUIRE_CHECK_RACE | QUIRE_LOCK_TIMES;
 	accepts(&options);
-	options.flags = 1u << 6;
-	refuses(&options, "unknown bits 0x40");
+	options.flags = 1u << 7;
+	refuses(&options, "unknown bits 0x80");
 	options.flags = 1u << 31 | QUIRE_MLOCK;
 	refuses(&options, "flags 0x80000004: unknown bits 0x80000000");
 	options.flags = QUIRE_OFFSETS;
@@ -156,6 +165,14 @@ static void test_values(void **state)
 	refuses(&options, "cpus 65535");
 	options.cpus = UINT16_MAX - 1;
 	accepts(&options);
+	options = good();
+	options.renew = QUIRE_RENEW_MAX + 1;
+	refuses(&options, "renew 65: at most 64");
+	options.renew = UINT32_MAX;
+	refuses(&options, "renew 4294967295: at most 64");
+	options.renew = QUIRE_RENEW_MAX;
+	accepts(&options);
+	assert_int_equal(settings.options.renew, 64);
 }
 
 static void test_zones(void **state)
@@ -226,6 +243,8 @@ static void test_conf_numbers(void **state)
 	assert_int_equal(conf("cpus:7")->cpus, 7);
 	assert_int_equal(conf("decay_ms:250")->decay_ms, 250);
 	assert_int_equal(conf("decay_ms:2K")->decay_ms, 2048);
+	assert_int_equal(conf("renew:7")->renew, 7);
+	assert_int_equal(conf("renew:64")->renew, 64);
 }
 
 static void test_conf_words(void **state)
@@ -260,6 +279,7 @@ static void test_conf_flags(void **state)
 		{ "mlock", QUIRE_MLOCK },
 		{ "dontfork", QUIRE_DONTFORK },
 		{ "race", QUIRE_CHECK_RACE },
+		{ "lock_times", QUIRE_LOCK_TIMES },
 	};
 
 	(void)state;
@@ -316,6 +336,9 @@ static void test_conf_unknown(void **state)
 		"way:RSEQ",
 		"cpus:4294967296",
 		"decay_ms:x",
+		"renew:",
+		"renew:-1",
+		"renew:4294967296",
 		"backing:",
 		"backing:default",
 		"backing:2m+",
@@ -326,6 +349,7 @@ static void test_conf_unknown(void **state)
 		"mlock:yes",
 		"dontfork:01",
 		"race:true",
+		"lock_times:2",
 		"debug:all",
 		"debug:init+x",
 	};
@@ -351,7 +375,7 @@ static void test_conf_unknown(void **state)
 		assert_int_equal(settings.options.cpus, 9);
 		assert_int_equal(settings.options.size, 64 << 20);
 		assert_int_equal(settings.options.flags, 0);
-		assert_int_equal(settings.options.way, QUIRE_WAY_DEFAULT);
+		assert_int_equal(settings.options.way, default_way());
 		assert_int_equal(settings.options.backing[0],
 				 QUIRE_BACKING_DEFAULT);
 	}
@@ -365,6 +389,13 @@ static void test_conf_checked(void **state)
 	(void)state;
 	setenv("QUIRE_CONF", "cpus:65535", 1);
 	refuses(&options, "cpus 65535");
+	setenv("QUIRE_CONF", "renew:65", 1);
+	refuses(&options, "renew 65: at most 64");
+	/* 0 overrides what the program asked for. */
+	setenv("QUIRE_CONF", "renew:0", 1);
+	options.renew = 16;
+	accepts(&options);
+	assert_int_equal(settings.options.renew, 0);
 	setenv("QUIRE_CONF", "size:1M", 1);
 	options = good();
 	options.size = 0;

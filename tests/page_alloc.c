@@ -395,6 +395,42 @@ static void test_zone_flags(void **state)
 	destroy(q);
 }
 
+/* --- creation --- */
+
+/*
+ * What the first allocations touch lies in one hugepage, however large the
+ * arena is: the allocator, its zones and lists, the first entries of both
+ * tables.
+ */
+static void test_first_hugepage(void **state)
+{
+	static const unsigned gib[] = { 1, 15, 16, 17, 32, 33, 64, 1000, 1024 };
+
+	(void)state;
+	for (size_t i = 0; i < TEST_LENGTH(gib); i++) {
+		struct quire_options options =
+			base_options((uint64_t)gib[i] << 30);
+		struct quire *q;
+		uintptr_t hugepage;
+		pfn_t first;
+
+		/* ThreadSanitizer leaves little address space. */
+		if (TEST_SANITIZED && gib[i] > 17)
+			break;
+		options.cpus = 4;
+		q = create(&options);
+		hugepage = (uintptr_t)q >> 21;
+		first = q->map.region.first;
+		assert_int_equal((uintptr_t)memmap_page(&q->map, first) >> 21,
+				 hugepage);
+		assert_int_equal((uintptr_t)memmap_pageblock(
+					 &q->map, first >> BLOCK_ORDER) >>
+					 21,
+				 hugepage);
+		destroy(q);
+	}
+}
+
 /* --- before a call fails --- */
 
 struct other_cpu {
@@ -483,7 +519,7 @@ static void wait_for_sleeper(struct lock *lock)
 {
 	const struct timespec pause = { .tv_nsec = 100000 };
 
-	for (unsigned i = 0; atomic_load(&lock->word) != 2; i++) {
+	for (unsigned i = 0; !(atomic_load(&lock->word) & LOCK_WANTED); i++) {
 		if (i == 100000)
 			fail_msg("nobody waits for lock %p", (void *)lock);
 		nanosleep(&pause, NULL);
@@ -693,6 +729,7 @@ int main(void)
 		cmocka_unit_test(test_zone_order),
 		cmocka_unit_test(test_zone_order_bulk_and_exact),
 		cmocka_unit_test(test_zone_flags),
+		cmocka_unit_test(test_first_hugepage),
 		cmocka_unit_test(test_noretry),
 		cmocka_unit_test(test_retry_merges),
 		cmocka_unit_test(test_zones_asked_at_once),

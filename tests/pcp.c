@@ -18,6 +18,7 @@ enum { NR_CPUS = 2, BLOCKS = 128, DECAY_MS = 1000000 };
 
 struct fixture {
 	enum quire_way way;
+	unsigned renew;
 	struct memmap map;
 	struct zone zone;
 	struct pcp pcp;
@@ -91,6 +92,7 @@ static void become_cpu(void)
 static void start(pfn_t blocks, uint64_t decay_ms)
 {
 	struct region region = { 0 };
+	struct pcp_settings settings;
 	pfn_t pages;
 
 	become_cpu();
@@ -110,8 +112,13 @@ static void start(pfn_t blocks, uint64_t decay_ms)
 	zone_init(&f.zone, 0, 0, pages, &f.map,
 		  carve(zone_gigablocks_bytes(0, pages)),
 		  carve(zone_owned_bytes(f.nr_cpus)), f.nr_cpus, &f.reporter);
-	pcp_init(&f.pcp, &f.zone, carve(pcp_sets_bytes(f.nr_cpus)), f.nr_cpus,
-		 f.way, f.key, decay_ms, &f.reporter);
+	settings = (struct pcp_settings){ .nr_cpus = f.nr_cpus,
+					  .way = f.way,
+					  .key = f.key,
+					  .renew = f.renew,
+					  .decay_ms = decay_ms,
+					  .reporter = &f.reporter };
+	pcp_init(&f.pcp, &f.zone, carve(pcp_sets_bytes(f.nr_cpus)), &settings);
 }
 
 static int begin(void **state)
@@ -124,16 +131,25 @@ static int begin(void **state)
 	return sched_getaffinity(0, sizeof(f.allowed), &f.allowed);
 }
 
-static int end(void **state)
+static void stop(void)
 {
-	(void)state;
-	if (!f.tables)
-		return 0;
 	munmap(f.tables, f.tables_bytes);
+	f.tables = NULL;
+	f.taken = 0;
+	memset(&f.zone, 0, sizeof(f.zone));
+	memset(&f.pcp, 0, sizeof(f.pcp));
 	if (f.way == QUIRE_WAY_BOUND) {
 		platform_key_set(f.key, NULL);
 		platform_key_delete(f.key);
 	}
+}
+
+static int end(void **state)
+{
+	(void)state;
+	fault_disarm_all();
+	if (f.tables)
+		stop();
 	return sched_setaffinity(0, sizeof(f.allowed), &f.allowed);
 }
 
@@ -151,19 +167,26 @@ static struct pcp_set *my_set(void)
 	return pcp_set(&f.pcp, f.cpu);
 }
 
-static uint32_t listed(unsigned order)
+/* The stack that frees push: with renewal not the one that allocs pop. */
+static unsigned back(unsigned order)
 {
-	return cpu_stack_count(cpu_stack_word(&my_set()->stack[order]));
+	return pcp_back(&f.pcp, order);
 }
 
-static const pfn_t *list_items(unsigned order)
+/* A list is named by its order, its back by back(order). */
+static uint32_t listed(unsigned stack)
 {
-	return cpu_stack_items((char *)my_set(), &my_set()->stack[order]);
+	return cpu_stack_count(cpu_stack_word(&my_set()->stack[stack]));
 }
 
-static uint16_t capacity(unsigned order)
+static const pfn_t *list_items(unsigned stack)
 {
-	return atomic_load(&my_set()->stack[order].high);
+	return cpu_stack_items((char *)my_set(), &my_set()->stack[stack]);
+}
+
+static uint16_t capacity(unsigned stack)
+{
+	return atomic_load(&my_set()->stack[stack].high);
 }
 
 static struct pcp_count counts(void)
@@ -209,7 +232,8 @@ static void make_due(void)
 
 /* --- batches --- */
 
-/* One visit to the zone: the caller's block, and a batch that ascends. */
+/* One visit to the zone: the caller's block, and a list half full, ascending.
+ */
 static void test_refill(void **state)
 {
 	(void)state;
@@ -218,15 +242,16 @@ static void test_refill(void **state)
 	for (unsigned order = 0; order < 3; order++) {
 		uint64_t free = zone_free_pages(&f.zone);
 		uint64_t locks = atomic_load(&f.zone.locks);
-		uint32_t batch = f.pcp.batch[order];
 		pfn_t pfn = take(order);
+		uint32_t half = capacity(order) / 2;
 
-		assert_true(batch > 1);
-		assert_int_equal(listed(order), batch - 1);
+		assert_int_equal(capacity(order), f.pcp.high_min[order]);
+		assert_true(half > 1 && half <= ZONE_BATCH);
+		assert_int_equal(listed(order), half - 1);
 		assert_int_equal(zone_free_pages(&f.zone),
-				 free - ((uint64_t)batch << order));
+				 free - ((uint64_t)half << order));
 		assert_int_equal(atomic_load(&f.zone.locks), locks + 1);
-		for (uint32_t i = 1; i < batch; i++)
+		for (uint32_t i = 1; i < half; i++)
 			assert_int_equal(take(order), pfn + (i << order));
 		assert_int_equal(atomic_load(&f.zone.locks), locks + 1);
 		assert_int_equal(listed(order), 0);
@@ -234,51 +259,104 @@ static void test_refill(void **state)
 	}
 }
 
-/* A full list gives its oldest batch back and keeps the newest. */
-static void test_trim(void **state)
+/* Half a list that has grown is more than a hold of the zone lock may move. */
+static void test_refill_grown(void **state)
+{
+	pfn_t last;
+
+	(void)state;
+	need_way();
+	start(BLOCKS, DECAY_MS);
+	last = take(0);
+	while (capacity(0) < f.pcp.high_max[0] || listed(0)) {
+		uint64_t locks = atomic_load(&f.zone.locks), holds = 0;
+		bool empty = listed(0) == 0;
+		pfn_t pfn = take(0);
+
+		assert_int_equal(pfn, last + 1);
+		last = pfn;
+		if (empty) {
+			uint32_t half = capacity(0) / 2;
+
+			assert_int_equal(listed(0), half - 1);
+			holds = (half + ZONE_BATCH - 1) / ZONE_BATCH;
+		}
+		assert_int_equal(atomic_load(&f.zone.locks), locks + holds);
+	}
+	assert_true(capacity(0) / 2 > ZONE_BATCH);
+	assert_int_equal(zone_free_pages(&f.zone), f.pages - last - 1);
+	assert_int_equal(zone_validate(&f.zone), 0);
+}
+
+/* Half of two or three is the one that was asked for. */
+static void test_refill_smallest(void **state)
 {
 	(void)state;
 	need_way();
 	start(BLOCKS, DECAY_MS);
-	for (unsigned order = 0; order < 3; order++) {
-		uint32_t batch = f.pcp.batch[order], high = 2 * batch;
-		pfn_t *pfns = malloc((high + 1) * sizeof(*pfns));
-		uint64_t before, drains = counts().drains;
+	for (unsigned order = 7; order < 9; order++) {
+		uint64_t free = zone_free_pages(&f.zone);
 
-		assert_non_null(pfns);
-		for (uint32_t i = 0; i <= high; i++)
-			pfns[i] = take_direct(order);
-		before = zone_free_pages(&f.zone);
-		for (uint32_t i = 0; i < high; i++)
-			give(order, pfns[i]);
-		assert_int_equal(listed(order), high);
-		assert_int_equal(zone_free_pages(&f.zone), before);
-		give(order, pfns[high]);
-		assert_int_equal(listed(order), high + 1 - batch);
-		assert_memory_equal(list_items(order), pfns + batch,
-				    (high + 1 - batch) * sizeof(*pfns));
+		assert_true(f.pcp.high_min[order] / 2 == 1);
+		take(order);
+		assert_int_equal(listed(order), 0);
 		assert_int_equal(zone_free_pages(&f.zone),
-				 before + ((uint64_t)batch << order));
-		for (uint32_t i = 0; i <= high; i++)
-			assert_int_equal(zone_page_is_free(&f.zone, pfns[i]),
-					 i < batch);
-		assert_int_equal(page_word(memmap_page(&f.map, pfns[0])),
-				 PAGE_FREE);
-		assert_int_equal(counts().drains, drains + 1);
-		assert_int_equal(zone_validate(&f.zone), 0);
-		assert_int_equal(take(order), pfns[high]);
-		free(pfns);
+				 free - (UINT64_C(1) << order));
 	}
+}
+
+static void check_trim(unsigned order)
+{
+	uint32_t high = f.pcp.high_min[order], stay = high / 4 ? high / 4 : 1;
+	uint32_t out = high + 1 - stay;
+	uint64_t before, drains = counts().drains;
+	pfn_t pfns[512];
+
+	assert_true(high < TEST_LENGTH(pfns));
+	for (uint32_t i = 0; i <= high; i++)
+		pfns[i] = take_direct(order);
+	before = zone_free_pages(&f.zone);
+	for (uint32_t i = 0; i < high; i++)
+		give(order, pfns[i]);
+	assert_int_equal(listed(back(order)), high);
+	assert_int_equal(zone_free_pages(&f.zone), before);
+	give(order, pfns[high]);
+	assert_int_equal(listed(back(order)), stay);
+	assert_memory_equal(list_items(back(order)), pfns + out,
+			    stay * sizeof(*pfns));
+	assert_int_equal(zone_free_pages(&f.zone),
+			 before + ((uint64_t)out << order));
+	for (uint32_t i = 0; i <= high; i++)
+		assert_int_equal(zone_page_is_free(&f.zone, pfns[i]), i < out);
+	assert_int_equal(page_word(memmap_page(&f.map, pfns[0])), PAGE_FREE);
+	assert_int_equal(page_word(memmap_page(&f.map, pfns[out - 1])),
+			 PAGE_FREE);
+	assert_int_equal(counts().drains, drains + 1);
+	assert_int_equal(zone_validate(&f.zone), 0);
+	if (!f.renew)
+		assert_int_equal(take(order), pfns[high]);
+}
+
+/* Of a full list the newest fourth stays, the block that did not fit on top. */
+static void test_trim(void **state)
+{
+	static const unsigned orders[] = { 0, 1, 2, 5, 7, 8 };
+
+	(void)state;
+	need_way();
+	start(BLOCKS, DECAY_MS);
+	for (size_t i = 0; i < TEST_LENGTH(orders); i++)
+		check_trim(orders[i]);
 }
 
 /*
  * Decay lowers the capacity of a list that is in use, but the blocks above it
- * stay until the list is full again: that trim gives back the excess, no more.
+ * stay until the list is full again: that trim leaves a fourth of what is the
+ * capacity then.
  */
 static void test_trim_after_shrink(void **state)
 {
-	uint16_t before, high;
-	uint32_t excess;
+	uint32_t before, stay, excess;
 	pfn_t pfns[1024];
 	uint64_t free;
 
@@ -301,38 +379,47 @@ static void test_trim_after_shrink(void **state)
 	give(0, take(0));
 	make_due();
 	assert_int_equal(pcp_maintain(&f.pcp), 0);
-	high = capacity(0);
-	excess = before + 1u - high;
-	assert_true(excess > f.pcp.batch[0]);
+	assert_int_equal(capacity(0), before * 3 / 4);
+	stay = capacity(0) / 4;
+	excess = before + 1 - stay;
 	assert_int_equal(listed(0), before);
 	free = zone_free_pages(&f.zone);
 	give(0, pfns[before]);
-	assert_int_equal(listed(0), high);
-	assert_memory_equal(list_items(0), pfns + excess, high * sizeof(*pfns));
+	assert_int_equal(listed(0), stay);
+	assert_memory_equal(list_items(0), pfns + excess, stay * sizeof(*pfns));
 	assert_int_equal(zone_free_pages(&f.zone), free + excess);
 	assert_int_equal(zone_validate(&f.zone), 0);
 }
 
 /* --- capacity --- */
 
+static void take_all_listed(unsigned order)
+{
+	while (listed(order))
+		take(order);
+}
+
 static void test_grow_and_shrink(void **state)
 {
-	uint16_t high, most;
+	unsigned high, most;
 	unsigned looks = 0;
 
 	(void)state;
 	need_way();
 	start(BLOCKS, DECAY_MS);
 	most = f.pcp.high_max[0];
+	high = f.pcp.high_min[0];
 	/* Three visits to the zone in a period are not enough. */
-	for (unsigned i = 0; i < 3u * f.pcp.batch[0]; i++)
+	for (unsigned visit = 1; visit <= 12; visit++) {
 		take(0);
-	assert_int_equal(capacity(0), f.pcp.high_min[0]);
-	take(0);
-	assert_int_equal(capacity(0), f.pcp.high_min[0] + f.pcp.batch[0]);
-	for (unsigned i = 0; i < 20u * f.pcp.batch[0]; i++) {
-		take(0);
-		assert_true(capacity(0) <= most);
+		if (visit > 3)
+			high += f.pcp.batch[0];
+		if (high > most)
+			high = most;
+		assert_int_equal(capacity(0), high);
+		assert_int_equal(listed(0), high / 2 - 1);
+		take_all_listed(0);
+		assert_int_equal(capacity(0), high);
 	}
 	assert_int_equal(capacity(0), most);
 	assert_int_equal(pcp_maintain(&f.pcp), 0);
@@ -383,7 +470,7 @@ static void test_decay(void **state)
 	make_due();
 	assert_int_equal(pcp_maintain(&f.pcp), 0);
 	take(0);
-	assert_int_equal(listed(0), f.pcp.batch[0] - 1);
+	assert_int_equal(listed(0), f.pcp.high_min[0] / 2 - 1);
 }
 
 static void test_decay_disowns(void **state)
@@ -473,28 +560,32 @@ static void test_hold_undrained(void **state)
 
 /* --- sizes --- */
 
-static void check_budget(uint64_t pages, uint32_t cpus)
+static void check_budget(uint64_t pages, uint32_t cpus, unsigned renew)
 {
+	const struct pcp_settings settings = {
+		.nr_cpus = cpus, .way = f.way, .renew = renew, .decay_ms = 1
+	};
 	struct zone zone = { .nr_owners = 0 };
 	struct pcp pcp = { .nr_cpus = 0 };
-	uint64_t sum = 0;
+	uint64_t share = pages / (8 * (uint64_t)cpus), sum = 0;
+	unsigned stacks = renew ? 2 : 1;
 
 	atomic_store(&zone.free, pages);
-	pcp_init(&pcp, &zone, NULL, cpus, f.way, 0, 1, NULL);
+	pcp_init(&pcp, &zone, NULL, &settings);
 	for (unsigned order = 0; order < PCP_ORDERS; order++) {
-		sum += (uint64_t)pcp.high_max[order] << order;
+		sum += (uint64_t)pcp.high_max[order] * stacks << order;
 		assert_true(pcp.batch[order] >= 1);
 		assert_true(pcp.batch[order] <= ZONE_BATCH);
 		assert_true(pcp.high_min[order] <= pcp.high_max[order]);
 		if (pcp.high_max[order])
 			assert_true(pcp.batch[order] < pcp.high_max[order] &&
 				    pcp.high_max[order] >= 2);
-		if (pages / (8 * (uint64_t)cpus) / 12 >> order >= 2)
+		if (share / 12 >> order >= 2 * stacks)
 			assert_int_not_equal(pcp.high_max[order], 0);
 		else if (order)
 			assert_int_equal(pcp.high_max[order], 0);
 	}
-	assert_true(sum <= pages / (8 * (uint64_t)cpus));
+	assert_true(sum <= share);
 	assert_true(pcp.scarce <= pages / 16);
 }
 
@@ -505,8 +596,10 @@ static void test_budget(void **state)
 	(void)state;
 	for (size_t i = 0; i < TEST_LENGTH(cpus); i++)
 		for (uint64_t pages = 1; pages < UINT64_C(1) << 32;
-		     pages = pages * 3 / 2 + 1)
-			check_budget(pages, cpus[i]);
+		     pages = pages * 3 / 2 + 1) {
+			check_budget(pages, cpus[i], 0);
+			check_budget(pages, cpus[i], 1);
+		}
 }
 
 /* Filled to the brim, and more: what is parked stays within the share. */
@@ -531,6 +624,10 @@ static void test_budget_filled(void **state)
 			free(pfns);
 			assert_true(counts().parked_pages <= most);
 		}
+	for (unsigned order = 0; order < PCP_ORDERS; order++)
+		while (f.pcp.high_max[order] && listed(order) < capacity(order))
+			give(order, take_direct(order));
+	assert_true(counts().parked_pages <= most);
 	assert_true(counts().parked_pages > most / 2);
 	assert_int_equal(zone_validate(&f.zone), 0);
 }
@@ -586,6 +683,485 @@ static void test_scarce(void **state)
 	assert_int_equal(zone_free_pages(&f.zone), free - 5);
 }
 
+/* --- renewal --- */
+
+static void start_renewing(unsigned renew)
+{
+	if (f.tables)
+		stop();
+	f.renew = renew;
+	start(BLOCKS, DECAY_MS);
+}
+
+/* Allocs pop the list, frees push its back. */
+static void test_renew_sides(void **state)
+{
+	(void)state;
+	need_way();
+	start_renewing(16);
+	for (unsigned order = 0; order < 3; order++) {
+		pfn_t first = take(order), second = take(order);
+		uint64_t locks = atomic_load(&f.zone.locks);
+		uint32_t there = listed(order);
+
+		assert_int_not_equal(back(order), order);
+		give(order, first);
+		give(order, second);
+		assert_int_equal(listed(order), there);
+		assert_int_equal(listed(back(order)), 2);
+		assert_int_equal(list_items(back(order))[0], first);
+		assert_int_equal(list_items(back(order))[1], second);
+		assert_int_equal(take(order), second + (1u << order));
+		assert_int_equal(listed(order), there - 1);
+		assert_int_equal(listed(back(order)), 2);
+		assert_int_equal(atomic_load(&f.zone.locks), locks);
+	}
+	assert_int_equal(counts().pushes, 6);
+	assert_int_equal(counts().pops, 6);
+	assert_int_equal(counts().zone_allocs, 3);
+}
+
+/* Without it there are no backs: what was freed last is handed out first. */
+static void test_no_renewal(void **state)
+{
+	pfn_t pfn;
+
+	(void)state;
+	need_way();
+	start_renewing(0);
+	pfn = take(0);
+	give(0, pfn);
+	assert_int_equal(back(0), 0);
+	assert_int_equal(take(0), pfn);
+	for (unsigned i = PCP_LISTS; i < PCP_STACKS; i++)
+		assert_int_equal(listed(i), 0);
+}
+
+/* An empty list of an open set, and n blocks on its back, which are pfns[]. */
+static void start_with_back(unsigned renew, unsigned order, uint32_t n,
+			    pfn_t *pfns)
+{
+	start_renewing(renew);
+	take(order);
+	take_all_listed(order);
+	for (uint32_t i = 0; i < n; i++)
+		pfns[i] = take_direct(order);
+	for (uint32_t i = 0; i < n; i++)
+		give(order, pfns[i]);
+	assert_int_equal(listed(order), 0);
+	assert_int_equal(listed(back(order)), n);
+	assert_memory_equal(list_items(back(order)), pfns, n * sizeof(*pfns));
+}
+
+/* A list was renewed: one refill, and nothing but that was counted. */
+static void check_renewed_counts(const struct pcp_count *before, unsigned order,
+				 uint32_t out, uint32_t got)
+{
+	struct pcp_count after = counts();
+
+	assert_int_equal(after.refills, before->refills + 1);
+	assert_int_equal(after.drains, before->drains);
+	assert_int_equal(after.zone_allocs, before->zone_allocs + 1);
+	assert_int_equal(after.zone_frees, before->zone_frees);
+	assert_int_equal(after.pops, before->pops);
+	assert_int_equal(after.pushes, before->pushes);
+	assert_int_equal(after.parked_blocks,
+			 before->parked_blocks + got - out - 1);
+	assert_int_equal(after.parked_pages,
+			 before->parked_pages + ((uint64_t)got << order) -
+				 ((uint64_t)(out + 1) << order));
+	assert_int_equal(zone_validate(&f.zone), 0);
+}
+
+/* The zone takes, but has nothing to give: just what goes and what stays. */
+static void check_what_goes(unsigned renew, unsigned order, uint32_t n)
+{
+	uint32_t out = n * renew / QUIRE_RENEW_MAX, kept = n - out;
+	struct pcp_count before;
+	uint64_t free;
+	pfn_t pfns[512], pfn;
+
+	start_with_back(renew, order, n, pfns);
+	before = counts();
+	free = zone_free_pages(&f.zone);
+	fault_arm(FAULT_ZONE, 0, 1000);
+	if (kept == 0) {
+		assert_false(pcp_alloc(&f.pcp, order, TYPE, &pfn));
+		assert_int_equal(listed(order), 0);
+	} else {
+		assert_int_equal(take(order), pfns[n - 1]);
+		assert_int_equal(listed(order), kept - 1);
+		assert_memory_equal(list_items(order), pfns + out,
+				    (kept - 1) * sizeof(*pfns));
+		check_renewed_counts(&before, order, out, 0);
+	}
+	fault_disarm_all();
+	assert_int_equal(listed(back(order)), 0);
+	assert_int_equal(zone_free_pages(&f.zone),
+			 free + ((uint64_t)out << order));
+	for (uint32_t i = 0; i < n; i++) {
+		assert_int_equal(zone_page_is_free(&f.zone, pfns[i]), i < out);
+		if (i < out)
+			assert_int_equal(
+				page_word(memmap_page(&f.map, pfns[i])),
+				PAGE_FREE);
+	}
+}
+
+/* The zone fills up what is missing to half of the capacity, below the rest. */
+static void check_what_comes(unsigned renew, unsigned order, uint32_t n)
+{
+	uint32_t out = n * renew / QUIRE_RENEW_MAX, kept = n - out, half, got;
+	struct pcp_count before;
+	uint64_t free, locks;
+	pfn_t pfns[512], pfn, low[512];
+
+	start_with_back(renew, order, n, pfns);
+	half = capacity(order) / 2;
+	got = kept < half ? half - kept : 0;
+	before = counts();
+	free = zone_free_pages(&f.zone);
+	locks = atomic_load(&f.zone.locks);
+	pfn = take(order);
+	if (kept)
+		assert_int_equal(pfn, pfns[n - 1]);
+	assert_int_equal(listed(order), got + kept - 1);
+	assert_int_equal(listed(back(order)), 0);
+	if (kept > 1)
+		assert_memory_equal(list_items(order) + got, pfns + out,
+				    (kept - 1) * sizeof(*pfns));
+	assert_int_equal(zone_free_pages(&f.zone),
+			 free + ((uint64_t)out << order) -
+				 ((uint64_t)got << order));
+	assert_int_equal(atomic_load(&f.zone.locks),
+			 locks + (out + ZONE_BATCH - 1) / ZONE_BATCH +
+				 (got + ZONE_BATCH - 1) / ZONE_BATCH);
+	check_renewed_counts(&before, order, out, got);
+	memcpy(low, list_items(order), listed(order) * sizeof(*low));
+	for (uint32_t i = 0; i < listed(order); i++)
+		assert_false(zone_page_is_free(&f.zone, low[i]));
+	/* Kept: the newest first; then the zone's, which ascend unless they are
+	 * what has just gone there. */
+	for (uint32_t i = 1; i < kept; i++)
+		assert_int_equal(take(order), pfns[n - 1 - i]);
+	for (uint32_t i = kept ? got : got - 1; i > 0; i--) {
+		pfn_t next = take(order);
+
+		assert_int_equal(next, low[i - 1]);
+		if (i < got && out == 0)
+			assert_true(next > pfn);
+		pfn = next;
+	}
+	assert_int_equal(listed(order), 0);
+}
+
+static void test_renew(void **state)
+{
+	static const unsigned renews[] = { 1, 16, 33, 63, 64 };
+	static const uint32_t ns[] = { 0, 1, 2, 3, 4, 5, 40, 41, 42 };
+
+	(void)state;
+	need_way();
+	for (size_t i = 0; i < TEST_LENGTH(renews); i++) {
+		for (size_t k = 0; k < TEST_LENGTH(ns); k++)
+			for (unsigned order = 0; order < 3; order++) {
+				if (ns[k])
+					check_what_goes(renews[i], order,
+							ns[k]);
+				check_what_comes(renews[i], order, ns[k]);
+			}
+		/* More than one hold of the zone lock may move. */
+		for (uint32_t n = 100; n <= 128; n += 14) {
+			check_what_goes(renews[i], 0, n);
+			check_what_comes(renews[i], 0, n);
+		}
+	}
+}
+
+/* A back that grew beyond its list: the list takes what it can hold. */
+static void test_renew_larger_back(void **state)
+{
+	uint32_t high, n;
+	pfn_t pfns[512], top;
+
+	(void)state;
+	need_way();
+	start_renewing(16);
+	while (capacity(back(0)) < f.pcp.high_max[0])
+		give(0, take_direct(0));
+	pcp_hold_all(&f.pcp, true);
+	pcp_release_all(&f.pcp);
+	high = capacity(0);
+	n = capacity(back(0));
+	assert_true(n > high && n < TEST_LENGTH(pfns));
+	for (uint32_t i = 0; i < n; i++)
+		pfns[i] = take_direct(0);
+	for (uint32_t i = 0; i < n; i++)
+		give(0, pfns[i]);
+	top = take(0);
+	assert_int_equal(top, pfns[n - 1]);
+	assert_true(listed(0) < high);
+	assert_int_equal(listed(back(0)), n - high);
+	assert_memory_equal(list_items(back(0)), pfns,
+			    (n - high) * sizeof(*pfns));
+	assert_memory_equal(list_items(0), pfns + n - high * 3 / 4,
+			    (high * 3 / 4 - 1) * sizeof(*pfns));
+	take_all_listed(0);
+	assert_int_equal(take(0), pfns[n - high - 1]);
+	assert_int_equal(zone_validate(&f.zone), 0);
+}
+
+/* List and back at their largest share an order's slots and no more. */
+static void test_renew_full(void **state)
+{
+	enum { ORDERS = 4 };
+	pfn_t lists[ORDERS][512], backs[ORDERS][512];
+	uint32_t n[ORDERS];
+
+	(void)state;
+	need_way();
+	start_renewing(1);
+	for (unsigned order = 0; order < ORDERS; order++) {
+		uint32_t most = f.pcp.high_max[order];
+
+		for (unsigned i = 0; i < 10; i++, take_all_listed(order))
+			take(order);
+		while (capacity(back(order)) < most)
+			give(order, take_direct(order));
+		assert_int_equal(capacity(order), most);
+	}
+	pcp_hold_all(&f.pcp, true);
+	pcp_release_all(&f.pcp);
+	for (unsigned order = 0; order < ORDERS; order++) {
+		uint32_t most = f.pcp.high_max[order];
+
+		while (listed(back(order)) < most)
+			give(order, take_direct(order));
+		take(order);
+		n[order] = listed(order);
+		assert_int_equal(n[order], most - most / 64 - 1);
+		memcpy(lists[order], list_items(order),
+		       n[order] * sizeof(pfn_t));
+		while (listed(back(order)) < most)
+			give(order, take_direct(order));
+		memcpy(backs[order], list_items(back(order)),
+		       most * sizeof(pfn_t));
+	}
+	for (unsigned order = 0; order < ORDERS; order++) {
+		assert_memory_equal(list_items(order), lists[order],
+				    n[order] * sizeof(pfn_t));
+		assert_memory_equal(list_items(back(order)), backs[order],
+				    f.pcp.high_max[order] * sizeof(pfn_t));
+	}
+	assert_true(counts().parked_pages <= f.pages / (8 * f.nr_cpus));
+}
+
+/* A full back is trimmed as a list is, and its list left alone. */
+static void test_renew_trim(void **state)
+{
+	static const unsigned orders[] = { 0, 1, 2, 5, 7 };
+
+	(void)state;
+	need_way();
+	start_renewing(64);
+	for (size_t i = 0; i < TEST_LENGTH(orders); i++) {
+		unsigned order = orders[i];
+		uint32_t there;
+
+		take(order);
+		there = listed(order);
+		check_trim(order);
+		assert_int_equal(listed(order), there);
+	}
+}
+
+/* What is free in the zone, down to so many pages, goes. */
+static void use_up(uint64_t leave)
+{
+	pfn_t last = PFN_NONE;
+
+	while (zone_free_pages(&f.zone) >= 1024)
+		last = take_direct(9);
+	while (zone_free_pages(&f.zone) > leave)
+		last = take_direct(0);
+	assert_int_not_equal(last, PFN_NONE);
+}
+
+/* Nearly empty: nothing goes to the zone, and one block at most comes. */
+static void test_renew_scarce(void **state)
+{
+	pfn_t pfns[10];
+	uint64_t free;
+
+	(void)state;
+	need_way();
+	start_with_back(64, 0, 10, pfns);
+	use_up(f.pcp.scarce - 1);
+	free = zone_free_pages(&f.zone);
+	assert_int_equal(take(0), pfns[9]);
+	assert_int_equal(listed(0), 9);
+	assert_memory_equal(list_items(0), pfns, 9 * sizeof(*pfns));
+	assert_int_equal(listed(back(0)), 0);
+	assert_int_equal(zone_free_pages(&f.zone), free);
+	take_all_listed(0);
+	take(0);
+	assert_int_equal(zone_free_pages(&f.zone), free - 1);
+	assert_int_equal(listed(0), 0);
+	/* One more page in the zone, and everything goes again. */
+	pcp_free_direct(&f.pcp, 0, 2, pfns);
+	for (int i = 2; i < 10; i++)
+		give(0, pfns[i]);
+	assert_int_equal(zone_free_pages(&f.zone), f.pcp.scarce);
+	take(0);
+	assert_int_equal(listed(back(0)), 0);
+	assert_int_equal(zone_free_pages(&f.zone) + listed(0),
+			 f.pcp.scarce + 8 - 1);
+	assert_int_equal(listed(0), capacity(0) / 2 - 1);
+}
+
+/* The last pages lie on a back alone: they are handed out, one by one. */
+static void test_renew_last_page(void **state)
+{
+	pfn_t pfns[3], pfn;
+
+	(void)state;
+	need_way();
+	for (unsigned order = 0; order < 2; order++) {
+		start_with_back(64, order, 3, pfns);
+		use_up(0);
+		for (int i = 3; i-- > 0;)
+			assert_int_equal(take(order), pfns[i]);
+		assert_false(pcp_alloc(&f.pcp, order, TYPE, &pfn));
+		assert_int_equal(counts().parked_blocks, 0);
+		give(order, pfns[1]);
+		assert_int_equal(take(order), pfns[1]);
+		assert_false(pcp_alloc(&f.pcp, order, TYPE, &pfn));
+	}
+}
+
+/* Draining, by whoever holds all sets, empties backs as it does lists. */
+static void test_renew_hold(void **state)
+{
+	uint64_t drains;
+	pfn_t pfns[4][2];
+
+	(void)state;
+	need_way();
+	start_renewing(16);
+	for (unsigned order = 0; order < 4; order++)
+		for (int i = 0; i < 2; i++)
+			pfns[order][i] = take(order);
+	for (unsigned order = 0; order < 4; order++)
+		give(order, pfns[order][0]);
+	drains = counts().drains;
+	pcp_hold_all(&f.pcp, true);
+	assert_int_equal(zone_free_pages(&f.zone), f.pages - 15);
+	for (unsigned order = 0; order < 4; order++) {
+		assert_int_equal(listed(back(order)), 0);
+		assert_int_equal(capacity(back(order)), 0);
+		assert_int_equal(atomic_load(&my_set()->stack[back(order)].low),
+				 UINT16_MAX);
+		give(order, pfns[order][1]);
+		assert_int_equal(listed(back(order)), 0);
+	}
+	assert_int_equal(zone_free_pages(&f.zone), f.pages);
+	pcp_release_all(&f.pcp);
+	assert_int_equal(counts().drains, drains + 8);
+	assert_int_equal(counts().pushes, 4);
+	assert_int_equal(counts().zone_frees, 4);
+	assert_int_equal(counts().parked_blocks, 0);
+	for (unsigned order = 0; order < 4; order++) {
+		give(order, take(order));
+		assert_int_equal(listed(back(order)), 1);
+	}
+	assert_int_equal(zone_validate(&f.zone), 0);
+}
+
+/* A set with nothing but backs is idle, and drained, as any other. */
+static void test_renew_decay(void **state)
+{
+	pfn_t pfns[5];
+
+	(void)state;
+	need_way();
+	start_with_back(16, 1, 5, pfns);
+	make_due();
+	assert_int_equal(pcp_maintain(&f.pcp), 0);
+	/* A push alone is use. */
+	give(2, take_direct(2));
+	make_due();
+	assert_int_equal(pcp_maintain(&f.pcp), 0);
+	assert_int_equal(counts().parked_blocks, 6);
+	make_due();
+	assert_int_equal(pcp_maintain(&f.pcp), 1);
+	assert_int_equal(counts().parked_blocks, 0);
+	for (int i = 0; i < 5; i++)
+		assert_true(zone_page_is_free(&f.zone, pfns[i]));
+	assert_int_equal(zone_validate(&f.zone), 0);
+	make_due();
+	assert_int_equal(pcp_maintain(&f.pcp), 0);
+}
+
+/* Backs grow by the frees' visits, lists by the allocs', and both shrink. */
+static void test_renew_grow(void **state)
+{
+	uint32_t most;
+
+	(void)state;
+	need_way();
+	start_renewing(16);
+	most = f.pcp.high_max[0];
+	take(0);
+	for (unsigned i = 0; i < 20 * most && capacity(back(0)) < most; i++)
+		give(0, take_direct(0));
+	assert_int_equal(capacity(back(0)), most);
+	assert_int_equal(capacity(0), f.pcp.high_min[0]);
+	for (int looks = 0; looks < 20; looks++) {
+		make_due();
+		pcp_maintain(&f.pcp);
+		if (looks == 0)
+			assert_int_equal(capacity(back(0)), most);
+		if (looks == 1)
+			assert_int_equal(capacity(back(0)), most * 3 / 4);
+	}
+	assert_int_equal(capacity(back(0)), f.pcp.high_min[0]);
+	for (int i = 0; i < 10; i++, take_all_listed(0))
+		take(0);
+	assert_int_equal(capacity(0), most);
+	assert_int_equal(capacity(back(0)), f.pcp.high_min[0]);
+}
+
+/* The thread left its CPU between the pop of the back and the push. */
+static void test_renew_left(void **state)
+{
+	struct pcp_count before, after;
+	pfn_t pfns[100];
+	uint64_t free;
+
+	(void)state;
+	need_way();
+	for (unsigned renew = 16; renew <= 64; renew += 24) {
+		start_with_back(renew, 0, 100, pfns);
+		before = counts();
+		free = zone_free_pages(&f.zone);
+		fault_arm(FAULT_PCP_CPU, 0, 1);
+		take(0);
+		fault_disarm_all();
+		after = counts();
+		assert_int_equal(listed(0), 0);
+		assert_int_equal(listed(back(0)), 0);
+		assert_int_equal(zone_free_pages(&f.zone), free + 99);
+		assert_int_equal(after.parked_blocks, 0);
+		assert_int_equal(after.pops + after.zone_allocs,
+				 before.pops + before.zone_allocs + 1);
+		assert_int_equal(after.pushes + after.zone_frees,
+				 before.pushes + before.zone_frees);
+		assert_int_equal(zone_validate(&f.zone), 0);
+		take(0);
+		assert_int_equal(listed(0), capacity(0) / 2 - 1);
+	}
+}
+
 /* --- nothing lost when the thread leaves its CPU --- */
 
 static void test_left_in_refill(void **state)
@@ -600,7 +1176,7 @@ static void test_left_in_refill(void **state)
 	assert_int_equal(zone_free_pages(&f.zone), f.pages - 1);
 	assert_int_equal(counts().pushes, 0);
 	take(0);
-	assert_int_equal(listed(0), f.pcp.batch[0] - 1);
+	assert_int_equal(listed(0), f.pcp.high_min[0] / 2 - 1);
 	assert_int_equal(counts().pushes, 0);
 	assert_int_equal(zone_validate(&f.zone), 0);
 }
@@ -620,13 +1196,13 @@ static void check_left_in_trim(int skip_pushes)
 	before = counts();
 	for (uint32_t i = 0; i < high; i++)
 		give(1, pfns[i]);
-	assert_int_equal(listed(1), high);
+	assert_int_equal(listed(back(1)), high);
 	fault_arm(FAULT_PCP_CPU, skip_pushes, 1);
 	give(1, pfns[high]);
 	fault_disarm_all();
 	after = counts();
-	stays = skip_pushes ? 0 : high + 1 - f.pcp.batch[1];
-	assert_int_equal(listed(1), stays);
+	stays = skip_pushes ? 0 : high / 4;
+	assert_int_equal(listed(back(1)), stays);
 	assert_int_equal(after.parked_blocks, before.parked_blocks + stays);
 	assert_int_equal(after.pushes + after.zone_frees,
 			 before.pushes + before.zone_frees + high + 1);
@@ -639,9 +1215,11 @@ static void test_left_in_trim(void **state)
 {
 	(void)state;
 	need_way();
-	start(BLOCKS, DECAY_MS);
-	check_left_in_trim(0);
-	check_left_in_trim(1);
+	for (unsigned renew = 0; renew <= 64; renew += 64) {
+		start_renewing(renew);
+		check_left_in_trim(0);
+		check_left_in_trim(1);
+	}
 }
 
 static void test_lock_taken(void **state)
@@ -679,12 +1257,13 @@ static void test_no_cpu(void **state)
 			skip();
 		pin(last);
 		f.pcp.nr_cpus = 1;
+		f.pcp.step = 1;
 	}
 	give(0, take(0));
 	if (f.way == QUIRE_WAY_TRYLOCK) {
 		/* CPU n modulo the sets. */
 		f.cpu = 0;
-		assert_int_equal(listed(0), f.pcp.batch[0]);
+		assert_int_equal(listed(0), f.pcp.high_min[0] / 2);
 		return;
 	}
 	assert_int_equal(zone_free_pages(&f.zone), f.pages);
@@ -810,16 +1389,13 @@ static void random_step(struct live *live, struct test_rng *rng)
 	}
 }
 
-static void test_counts(void **state)
+static void check_counts(unsigned steps)
 {
 	static struct live live;
 	struct test_rng rng = test_seed();
 
-	(void)state;
-	need_way();
-	start(BLOCKS, DECAY_MS);
 	memset(&live, 0, sizeof(live));
-	for (unsigned step = 0; step < 60000; step++) {
+	for (unsigned step = 0; step < steps; step++) {
 		struct pcp_count count;
 
 		random_step(&live, &rng);
@@ -835,6 +1411,18 @@ static void test_counts(void **state)
 			assert_int_equal(zone_validate(&f.zone), 0);
 	}
 	assert_int_equal(f.messages.count, 0);
+}
+
+static void test_counts(void **state)
+{
+	static const unsigned renews[] = { 0, 16, 64 };
+
+	(void)state;
+	need_way();
+	for (size_t i = 0; i < TEST_LENGTH(renews); i++) {
+		start_renewing(renews[i]);
+		check_counts(renews[i] ? 30000 : 60000);
+	}
 }
 
 /* --- threads --- */
@@ -865,15 +1453,16 @@ static void *take_and_give(void *arg)
 	return NULL;
 }
 
-/* Threads of all CPUs and of none, and a drainer; nothing is lost. */
-static void test_threads(void **state)
+static void check_threads(unsigned renew)
 {
 	uint32_t numbers[THREADS];
 	pthread_t threads[THREADS];
 
-	(void)state;
-	need_way();
+	if (f.tables)
+		stop();
+	f.renew = renew;
 	start(BLOCKS, 1);
+	atomic_store(&f.seat[0].taken, 0);
 	if (f.way == QUIRE_WAY_BOUND)
 		platform_key_set(f.key, NULL);
 	for (uint32_t i = 0; i < THREADS; i++) {
@@ -901,6 +1490,15 @@ static void test_threads(void **state)
 	assert_int_equal(f.messages.count, 0);
 }
 
+/* Threads of all CPUs and of none, and a drainer; nothing is lost. */
+static void test_threads(void **state)
+{
+	(void)state;
+	need_way();
+	check_threads(0);
+	check_threads(32);
+}
+
 #define in_way(test, ways)                                                     \
 	{                                                                      \
 #test, test, begin, end, ways                                  \
@@ -915,6 +1513,8 @@ int main(void)
 	for (size_t i = 0; i < TEST_LENGTH(ways); i++) {
 		const struct CMUnitTest tests[] = {
 			in_way(test_refill, &ways[i]),
+			in_way(test_refill_grown, &ways[i]),
+			in_way(test_refill_smallest, &ways[i]),
 			in_way(test_trim, &ways[i]),
 			in_way(test_trim_after_shrink, &ways[i]),
 			in_way(test_grow_and_shrink, &ways[i]),
@@ -927,6 +1527,18 @@ int main(void)
 			in_way(test_budget_filled, &ways[i]),
 			in_way(test_large_orders_bypass, &ways[i]),
 			in_way(test_scarce, &ways[i]),
+			in_way(test_renew_sides, &ways[i]),
+			in_way(test_no_renewal, &ways[i]),
+			in_way(test_renew, &ways[i]),
+			in_way(test_renew_larger_back, &ways[i]),
+			in_way(test_renew_full, &ways[i]),
+			in_way(test_renew_trim, &ways[i]),
+			in_way(test_renew_scarce, &ways[i]),
+			in_way(test_renew_last_page, &ways[i]),
+			in_way(test_renew_hold, &ways[i]),
+			in_way(test_renew_decay, &ways[i]),
+			in_way(test_renew_grow, &ways[i]),
+			in_way(test_renew_left, &ways[i]),
 			in_way(test_left_in_refill, &ways[i]),
 			in_way(test_left_in_trim, &ways[i]),
 			in_way(test_lock_taken, &ways[i]),

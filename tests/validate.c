@@ -14,7 +14,10 @@ static struct test_messages messages = TEST_MESSAGES_INIT;
 struct fixture {
 	struct quire *q;
 	struct zone *zone;
-	struct pcp_set *set; /* of CPU 0, with parked pages of order 0 */
+	struct pcp_set *set; /* of CPU 0 */
+	unsigned list;	     /* a stack of it, with parked pages of order 0 */
+	struct cpu_stack *stack;
+	pfn_t *items; /* its */
 	struct quire_page *live[6];
 	pfn_t broken;		/* first pfn of a listed, broken pageblock */
 	struct block *block;	/* its entry */
@@ -40,12 +43,11 @@ static void find_broken(void)
 	assert_non_null(f.block);
 }
 
-static int begin(void **state)
+static int begin_with(unsigned renew)
 {
 	struct quire_options options = QUIRE_OPTIONS_INIT;
 	struct quire_page *pages[100];
 
-	(void)state;
 	memset(&f, 0, sizeof(f));
 	messages.count = 0;
 	options.size = (256u << 20) + CORNER * QUIRE_PAGE_SIZE;
@@ -53,6 +55,7 @@ static int begin(void **state)
 	options.way = QUIRE_WAY_BOUND;
 	options.cpus = 2;
 	options.decay_ms = 1000000;
+	options.renew = renew;
 	options.report = test_catch;
 	options.report_arg = &messages;
 	f.q = quire_create(&options);
@@ -66,9 +69,24 @@ static int begin(void **state)
 	assert_int_equal(quire_alloc_pages_bulk(f.q, 0, 0, 100, pages), 100);
 	assert_int_equal(quire_free_pages_bulk(f.q, 0, 100, pages), 100);
 	f.set = pcp_set(f.q->pcp[0], 0);
+	f.list = pcp_back(f.q->pcp[0], 0);
+	f.stack = &f.set->stack[f.list];
+	f.items = cpu_stack_items((char *)f.set, f.stack);
 	find_broken();
 	assert_int_equal(quire_validate(f.q), 0);
 	return 0;
+}
+
+static int begin(void **state)
+{
+	(void)state;
+	return begin_with(0);
+}
+
+static int begin_renewing(void **state)
+{
+	(void)state;
+	return begin_with(16);
 }
 
 static int end(void **state)
@@ -392,55 +410,59 @@ static void test_free_inside_block(void **state)
 
 static void test_list_entry(void **state)
 {
-	pfn_t *items = cpu_stack_items((char *)f.set, &f.set->stack[0]);
 	pfn_t live = (pfn_t)quire_page_to_pfn(f.q, f.live[0]);
 
 	(void)state;
-	corrupt(items[0], live, "CPU 0, list 0, slot 0: pfn %u has state 0x23",
-		live);
+	corrupt(f.items[0], live,
+		"CPU 0, list %u, slot 0: pfn %u has state 0x23", f.list, live);
 }
 
 static void test_parked_word(void **state)
 {
-	pfn_t *items = cpu_stack_items((char *)f.set, &f.set->stack[0]);
 
 	(void)state;
-	corrupt_word(items[1], PAGE_HEAD, "CPU 0, list 0, slot 1: pfn %u",
-		     items[1]);
-	corrupt_word(items[1], PAGE_PCP | page_tag(0, 3), "not 0x40");
+	corrupt_word(f.items[1], PAGE_HEAD, "CPU 0, list %u, slot 1: pfn %u",
+		     f.list, f.items[1]);
+	corrupt_word(f.items[1], PAGE_PCP | page_tag(0, 3), "not 0x40");
 }
 
 /* A block that is in no list any more, and one that is in two. */
 static void test_list_count(void **state)
 {
-	uint64_t word = cpu_stack_word(&f.set->stack[0]);
-	pfn_t *items = cpu_stack_items((char *)f.set, &f.set->stack[0]);
-	pfn_t *above = &items[cpu_stack_count(word)], good = *above;
+	uint64_t word = cpu_stack_word(f.stack);
+	pfn_t *above = &f.items[cpu_stack_count(word)], good = *above;
 	struct pcp_count count = { 0 };
 	unsigned n;
 
 	(void)state;
 	pcp_count(f.q->pcp[0], &count);
 	n = (unsigned)count.parked_blocks;
-	cpu_stack_set_word(&f.set->stack[0], word - 1);
+	cpu_stack_set_word(f.stack, word - 1);
 	expect("zone 0: %u list entries, %u parked blocks", n - 1, n);
-	*above = items[0];
-	cpu_stack_set_word(&f.set->stack[0], word + 1);
+	*above = f.items[0];
+	cpu_stack_set_word(f.stack, word + 1);
 	expect("zone 0: %u list entries, %u parked blocks", n + 1, n);
 	*above = good;
-	cpu_stack_set_word(&f.set->stack[0], word);
+	cpu_stack_set_word(f.stack, word);
 }
 
 static void test_list_capacity(void **state)
 {
 	uint16_t *most = &f.q->pcp[0]->high_max[0];
-	uint32_t n = cpu_stack_count(cpu_stack_word(&f.set->stack[0]));
+	uint32_t n = cpu_stack_count(cpu_stack_word(f.stack));
 
 	(void)state;
-	corrupt(*most, n - 1, "CPU 0, list 0: %u entries of %u", n, n - 1);
+	corrupt(*most, n - 1, "CPU 0, list %u: %u entries of %u", f.list, n,
+		n - 1);
 }
 
 #define each(test) cmocka_unit_test_setup_teardown(test, begin, end)
+/* Of the stack that frees push: with renewal it is another. */
+#define each_list(test)                                                        \
+	each(test),                                                            \
+	{                                                                      \
+#test " renewing", test, begin_renewing, end, NULL             \
+	}
 
 int main(void)
 {
@@ -466,10 +488,10 @@ int main(void)
 		each(test_misaligned_head),
 		each(test_free_with_word),
 		each(test_free_inside_block),
-		each(test_list_entry),
-		each(test_parked_word),
-		each(test_list_count),
-		each(test_list_capacity),
+		each_list(test_list_entry),
+		each_list(test_parked_word),
+		each_list(test_list_count),
+		each_list(test_list_capacity),
 	};
 
 	return cmocka_run_group_tests_name("validate", tests, NULL, NULL);

@@ -22,7 +22,13 @@ struct fixture {
 	size_t tables_bytes, taken_bytes;
 	uint8_t *used; /* the reference, from region.first on */
 	uint8_t *ever; /* pages that were handed out */
+	/* What is known of untouched memory, from region.first's own on. */
+	uint8_t *groups; /* of 8 pages, in broken blocks */
+	uint8_t *blocks; /* enum ref_block_state */
 };
+
+/* Of a pageblock: never handed out in part or whole; just now; before. */
+enum ref_block_state { NEVER, JUST_NOW, BEFORE };
 
 static void *carve(struct fixture *f, size_t bytes)
 {
@@ -46,6 +52,7 @@ static void start(struct fixture *f, const pfn_t *cut, unsigned nr_zones,
 	f->nr_zones = nr_zones;
 	f->tables_bytes = memmap_pageblocks_bytes(&region) +
 			  2 * (size_t)(region.end - region.first) + 8192 +
+			  (size_t)(region.end - region.first) / 4 +
 			  2 * zone_gigablocks_bytes(region.first, region.end) +
 			  nr_zones * (zone_owned_bytes(owners) + 2048);
 	f->tables = mmap(NULL, f->tables_bytes, PROT_READ | PROT_WRITE,
@@ -56,6 +63,8 @@ static void start(struct fixture *f, const pfn_t *cut, unsigned nr_zones,
 		    carve(f, memmap_pageblocks_bytes(&region)));
 	f->used = carve(f, region.end - region.first);
 	f->ever = carve(f, region.end - region.first);
+	f->groups = carve(f, region.end / 8 - region.first / 512 * 64 + 64);
+	f->blocks = carve(f, region.end / 512 - region.first / 512 + 1);
 	for (unsigned z = 0; z < nr_zones; z++)
 		zone_init(&f->zone[z], z, cut[z], cut[z + 1], &f->map,
 			  carve(f, zone_gigablocks_bytes(cut[z], cut[z + 1])),
@@ -81,6 +90,69 @@ static void stop(struct fixture *f)
 static uint8_t *used_at(struct fixture *f, pfn_t pfn)
 {
 	return f->used + (pfn - f->map.region.first);
+}
+
+static uint8_t *groups_at(struct fixture *f, uint64_t pfn)
+{
+	return f->groups + (pfn / 8 - f->map.region.first / 512 * 64);
+}
+
+static uint8_t *block_at(struct fixture *f, uint64_t pfn)
+{
+	return f->blocks + (pfn / 512 - f->map.region.first / 512);
+}
+
+/* Whether the pageblock of a page is about to be broken up: it is whole. */
+static bool ref_whole(struct fixture *f, const struct zone *zone, uint64_t pfn)
+{
+	uint64_t first = pfn / 512 * 512;
+
+	return first >= zone->first && first + 512 <= zone->end &&
+	       !memchr(used_at(f, (pfn_t)first), 1, 512);
+}
+
+/* A run of whole pageblocks. */
+static bool ref_touch_large(struct fixture *f, unsigned order, pfn_t pfn)
+{
+	uint8_t *blocks = block_at(f, pfn);
+	bool zero = true;
+
+	for (uint64_t i = 0; i < UINT64_C(1) << (order - 9); i++) {
+		zero = zero && blocks[i] == NEVER;
+		blocks[i] = BEFORE;
+	}
+	return zero;
+}
+
+/*
+ * Which of n blocks, taken in one hold and not marked yet, are untouched: no
+ * group of 8 of theirs was handed out before this hold, and no group counts as
+ * never handed out in a pageblock that was whole again meanwhile.
+ */
+static uint64_t ref_touch(struct fixture *f, const struct zone *zone,
+			  unsigned order, unsigned n, const pfn_t *pfns)
+{
+	uint64_t groups = order < 3 ? 1 : UINT64_C(1) << (order - 3);
+	uint64_t zero = 0;
+
+	for (unsigned i = 0; i < n; i++) {
+		if (order >= 9)
+			zero |= (uint64_t)ref_touch_large(f, order, pfns[i])
+				<< i;
+		else if (ref_whole(f, zone, pfns[i]) &&
+			 *block_at(f, pfns[i]) == BEFORE)
+			memset(groups_at(f, pfns[i] / 512 * 512), 1, 64);
+		else if (ref_whole(f, zone, pfns[i]))
+			*block_at(f, pfns[i]) = JUST_NOW;
+	}
+	for (unsigned i = 0; i < n && order < 9; i++)
+		if (!memchr(groups_at(f, pfns[i]), 1, groups))
+			zero |= UINT64_C(1) << i;
+	for (unsigned i = 0; i < n && order < 9; i++) {
+		memset(groups_at(f, pfns[i]), 1, groups);
+		*block_at(f, pfns[i]) = BEFORE;
+	}
+	return f->map.region.known_zero ? zero : 0;
 }
 
 static void mark_taken(struct fixture *f, const struct zone *zone, pfn_t pfn,
@@ -179,6 +251,7 @@ static unsigned take_some(struct fixture *f, struct zone *zone, unsigned order,
 				  (uint32_t)cpu, n, pfns, &zero);
 
 	assert_true(got <= n);
+	assert_true(zero == ref_touch(f, zone, order, got, pfns));
 	for (unsigned i = 0; i < got; i++) {
 		assert_int_equal(pfns[i] % (UINT64_C(1) << order), 0);
 		mark_taken(f, zone, pfns[i], UINT64_C(1) << order,
@@ -187,6 +260,23 @@ static unsigned take_some(struct fixture *f, struct zone *zone, unsigned order,
 	if (got < 64)
 		assert_int_equal(zero >> got, 0);
 	return got;
+}
+
+/* The first pages of a block of the order that fits. */
+static bool take_exact(struct fixture *f, struct zone *zone, uint64_t pages,
+		       pfn_t *pfn)
+{
+	unsigned order = bits_order(pages);
+	bool zero;
+
+	if (!zone_alloc_exact(zone, order, 0, pages, pfn, &zero))
+		return false;
+	assert_int_equal(*pfn % (UINT64_C(1) << order), 0);
+	assert_int_equal(zero, ref_touch(f, zone, order, 1, pfn));
+	for (uint64_t at = 0; order >= 9 && at < pages; at += 512)
+		memset(groups_at(f, *pfn + at), 1, 64);
+	mark_taken(f, zone, *pfn, pages, zero);
+	return true;
 }
 
 static pfn_t take(struct fixture *f, unsigned order, int cpu)
@@ -335,10 +425,8 @@ static void test_largest_region(void **state)
 static pfn_t take_block(struct fixture *f)
 {
 	pfn_t pfn;
-	bool zero;
 
-	assert_true(zone_alloc_exact(&f->zone[0], 9, 0, 512, &pfn, &zero));
-	mark_taken(f, &f->zone[0], pfn, 512, zero);
+	assert_true(take_exact(f, &f->zone[0], 512, &pfn));
 	return pfn;
 }
 
@@ -682,13 +770,9 @@ static void check_exact(struct fixture *f, uint64_t pages)
 {
 	struct zone *zone = &f->zone[0];
 	uint64_t before = zone_free_pages(zone);
-	unsigned order = bits_order(pages);
-	bool zero;
 	pfn_t pfn;
 
-	assert_true(zone_alloc_exact(zone, order, 0, pages, &pfn, &zero));
-	assert_int_equal(pfn % (UINT64_C(1) << order), 0);
-	mark_taken(f, zone, pfn, pages, zero);
+	assert_true(take_exact(f, zone, pages, &pfn));
 	assert_int_equal(zone_free_pages(zone), before - pages);
 	for (uint64_t i = 0; i < pages; i++)
 		assert_false(zone_page_is_free(zone, (pfn_t)(pfn + i)));
@@ -720,18 +804,15 @@ static void test_exact(void **state)
 static void test_exact_fails_clean(void **state)
 {
 	struct fixture f;
-	bool zero;
 	pfn_t pfn;
 
 	(void)state;
 	start_one(&f, 0, 512 * 3, 0);
 	take(&f, 0, NOBODY);
-	assert_false(zone_alloc_exact(&f.zone[0], 11, 0, 1025, &pfn, &zero));
-	assert_true(zone_alloc_exact(&f.zone[0], 10, 0, 1024, &pfn, &zero));
-	mark_taken(&f, &f.zone[0], pfn, 1024, zero);
-	assert_false(zone_alloc_exact(&f.zone[0], 9, 0, 300, &pfn, &zero));
-	assert_true(zone_alloc_exact(&f.zone[0], 8, 0, 200, &pfn, &zero));
-	mark_taken(&f, &f.zone[0], pfn, 200, zero);
+	assert_false(take_exact(&f, &f.zone[0], 1025, &pfn));
+	assert_true(take_exact(&f, &f.zone[0], 1024, &pfn));
+	assert_false(take_exact(&f, &f.zone[0], 300, &pfn));
+	assert_true(take_exact(&f, &f.zone[0], 200, &pfn));
 	check_same(&f);
 	stop(&f);
 }
@@ -807,6 +888,88 @@ static void test_unknown_zero(void **state)
 	stop(&f);
 }
 
+/* Some blocks of some orders, most of which come back; or none at all. */
+static void touch_some(struct fixture *f, struct test_rng *rng)
+{
+	uint64_t most = test_below(rng, 4) ? 30 : 1;
+
+	for (uint64_t n = test_below(rng, most); n > 0; n--) {
+		unsigned order = (unsigned)test_below(rng, 10);
+		pfn_t pfn;
+
+		order = test_below(rng, 3) ? order / 3 : order;
+		if (take_some(f, &f->zone[0], order, NOBODY, 1, &pfn) &&
+		    test_below(rng, 4))
+			give(f, &f->zone[0], order, pfn);
+	}
+}
+
+/*
+ * Batches of every order from blocks that were touched here and there: what is
+ * known to be zero is just what the reference knows (take_some compares), and
+ * neighbours that are taken in one hold do not spoil each other.
+ */
+static void test_touched_random(void **state)
+{
+	const unsigned rounds = TEST_SANITIZED ? 40 : 400;
+	struct test_rng rng = test_seed();
+	unsigned clean[10] = { 0 }, mixed[10] = { 0 };
+
+	(void)state;
+	for (unsigned round = 0; round < rounds; round++) {
+		for (unsigned order = 0; order < 10; order++) {
+			pfn_t first = (pfn_t)test_below(&rng, 600);
+			unsigned n = 1 + (unsigned)test_below(&rng, 64), got;
+			struct fixture f;
+			pfn_t pfns[64];
+			uint64_t zero;
+
+			start_one(&f, first, first + 4 * 512, 0);
+			touch_some(&f, &rng);
+			got = zone_alloc(&f.zone[0], order, MOBILITY_UNMOVABLE,
+					 UINT32_MAX, n, pfns, &zero);
+			assert_true(zero == ref_touch(&f, &f.zone[0], order,
+						      got, pfns));
+			for (unsigned i = 0; i < got; i++)
+				mark_taken(&f, &f.zone[0], pfns[i],
+					   UINT64_C(1) << order, zero >> i & 1);
+			clean[order] +=
+				got > 1 && zero && bits_count(zero) == got;
+			mixed[order] += zero && bits_count(zero) < got;
+			check_same(&f);
+			stop(&f);
+		}
+	}
+	for (unsigned order = 0; order < 9; order++) {
+		assert_true(clean[order] > 0);
+		assert_true(mixed[order] > 0);
+	}
+}
+
+/* Two blocks of every order beside each other, in one hold and in two. */
+static void test_touched_neighbours(void **state)
+{
+	(void)state;
+	for (unsigned order = 0; order < 9; order++)
+		for (unsigned n = 2; n <= 64 && n << order <= 512; n++) {
+			struct fixture f;
+			pfn_t pfns[64];
+
+			start_one(&f, 0, 512 * 2, 0);
+			assert_true(zero_of(&f, order, n, pfns) ==
+				    ~UINT64_C(0) >> (64 - n));
+			for (unsigned i = 0; i < n; i++)
+				assert_int_equal(pfns[i], i << order);
+			stop(&f);
+			start_one(&f, 0, 512 * 2, 0);
+			for (unsigned i = 0; i < n; i++)
+				assert_int_equal(zero_of(&f, order, 1, pfns),
+						 order >= 3 ||
+							 (i << order) % 8 == 0);
+			stop(&f);
+		}
+}
+
 static void test_lock_count(void **state)
 {
 	struct fixture f;
@@ -819,6 +982,89 @@ static void test_lock_count(void **state)
 	zone_free(&f.zone[0], 0, 64, pfns);
 	assert_int_equal(atomic_load(&f.zone[0].locks), 2);
 	stop(&f);
+}
+
+/* --- batches that go back --- */
+
+/* Moves one of the n left to the end of them; it. */
+static pfn_t draw(pfn_t *left, size_t n, size_t at)
+{
+	pfn_t pfn = left[at];
+
+	left[at] = left[n - 1];
+	left[n - 1] = pfn;
+	return pfn;
+}
+
+/*
+ * Chooses the batch from the n blocks in left[]: any; those within a few words
+ * of the first; two places by turns, so that neighbours are apart in the batch.
+ */
+static unsigned choose(struct test_rng *rng, pfn_t *left, size_t n, pfn_t *pfns)
+{
+	unsigned most = 1 + (unsigned)test_below(rng, ZONE_BATCH), nr = 0;
+	uint64_t kind = test_below(rng, 3);
+	pfn_t near[2];
+
+	if (most > ZONE_BATCH / 2)
+		most = ZONE_BATCH;
+	near[0] = left[test_below(rng, n)];
+	near[1] = left[test_below(rng, n)];
+	for (unsigned tries = 0; nr < most && nr < n && tries < 4000; tries++) {
+		size_t at = test_below(rng, n - nr);
+		pfn_t to = near[kind == 2 ? nr % 2 : 0];
+
+		if (kind && left[at] / 128 != to / 128 && tries < 3000)
+			continue;
+		pfns[nr] = draw(left, n - nr, at);
+		nr++;
+	}
+	return nr;
+}
+
+/* All pages of the zone, in blocks of an order, go back in batches. */
+static void check_batches(struct test_rng *rng, unsigned order, pfn_t blocks)
+{
+	pfn_t pfns[ZONE_BATCH], end = 512 * blocks + 300;
+	size_t n = 0, max = end;
+	pfn_t *left = malloc(max * sizeof(*left));
+	struct fixture f;
+
+	assert_non_null(left);
+	start_one(&f, 37, end, 0);
+	while (take_some(&f, &f.zone[0], order, NOBODY, 1, &left[n]))
+		n++;
+	while (n) {
+		unsigned nr = choose(rng, left, n, pfns);
+
+		for (unsigned i = 0; i < nr; i++)
+			mark_free(&f, pfns[i], UINT64_C(1) << order);
+		zone_free(&f.zone[0], order, nr, pfns);
+		n -= nr;
+		check_same(&f);
+		for (unsigned i = 0; i < nr; i++) {
+			struct block *block = block_of(&f, pfns[i]);
+
+			assert_true(zone_page_is_free(&f.zone[0], pfns[i]));
+			if (block->broken && pfns[i] / 512 > 0 &&
+			    pfns[i] / 512 < blocks)
+				assert_int_equal(
+					block->largest,
+					ref_block(&f, pfns[i] / 512).largest);
+		}
+	}
+	free(left);
+	stop(&f);
+}
+
+static void test_free_batches(void **state)
+{
+	struct test_rng rng = test_seed();
+
+	(void)state;
+	for (unsigned order = 0; order < 10; order++)
+		check_batches(&rng, order,
+			      (TEST_SANITIZED ? 6u : 24u) << (order > 3));
 }
 
 /* --- random operations --- */
@@ -865,15 +1111,12 @@ static void play_exact(struct play *p, unsigned z)
 	struct zone *zone = &p->f.zone[z];
 	uint64_t pages =
 		1 + test_below(&p->rng, test_below(&p->rng, 4) ? 600 : 6000);
-	unsigned order = bits_order(pages);
-	bool zero;
 	pfn_t pfn;
 
-	if (!zone_alloc_exact(zone, order, 0, pages, &pfn, &zero)) {
-		assert_false(ref_has_run(&p->f, zone, order));
+	if (!take_exact(&p->f, zone, pages, &pfn)) {
+		assert_false(ref_has_run(&p->f, zone, bits_order(pages)));
 		return;
 	}
-	mark_taken(&p->f, zone, pfn, pages, zero);
 	for (uint64_t i = 0; i < pages; i++)
 		remember(p, (pfn_t)(pfn + i), 0, z);
 }
@@ -1011,7 +1254,10 @@ int main(void)
 		cmocka_unit_test(test_touched),
 		cmocka_unit_test(test_touched_after_return),
 		cmocka_unit_test(test_unknown_zero),
+		cmocka_unit_test(test_touched_random),
+		cmocka_unit_test(test_touched_neighbours),
 		cmocka_unit_test(test_lock_count),
+		cmocka_unit_test(test_free_batches),
 		cmocka_unit_test(test_random_one_zone),
 		cmocka_unit_test(test_random_two_zones),
 		cmocka_unit_test(test_random_three_zones),

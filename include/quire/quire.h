@@ -96,16 +96,18 @@ enum quire_way {
 #define QUIRE_DONTFORK (1u << 3)   /* keep the region out of children */
 #define QUIRE_ZEROED (1u << 4)	   /* the caller's region is all zero now */
 #define QUIRE_CHECK_RACE (1u << 5) /* catch two racing frees of one page */
+#define QUIRE_LOCK_TIMES (1u << 6) /* measure how long zone locks are held */
 
 /*
  * Options. Start from QUIRE_OPTIONS_INIT; 0 means the default everywhere.
  *
  * Each can be overridden by the environment, QUIRE_CONF=key:value,...
  * with the keys size, backing (1g, 2m, thp, base, several joined by '+'),
- * way (rseq, trylock, bound), cpus, decay_ms, prefault, mlock, dontfork, race
- * (0 or 1) and debug (memblock, init, joined by '+'). Sizes take K, M, G, T.
- * An unknown key or value is reported and skipped, and so is the size of a
- * region that the caller brings, or a key about memory for QUIRE_OFFSETS.
+ * way (rseq, trylock, bound), cpus, decay_ms, renew, prefault, mlock, dontfork,
+ * race, lock_times (0 or 1) and debug (memblock, init, joined by '+'). Sizes
+ * take K, M, G, T. An unknown key or value is reported and skipped, and so is
+ * the size of a region that the caller brings, or a key about memory for
+ * QUIRE_OFFSETS.
  */
 struct quire_options {
 	size_t struct_size; /* sizeof(struct quire_options) of the caller */
@@ -121,10 +123,19 @@ struct quire_options {
 	/* Tried in this order until one can be had for the whole arena;
 	 * default: THP, then BASE. */
 	enum quire_backing backing[4];
-	unsigned cpus;	   /* page list sets; default: possible CPUs */
+	/* Page list sets; default: possible CPUs, in the trylock way four
+	 * times as many. */
+	unsigned cpus;
 	unsigned decay_ms; /* idle lists are given back after; default 1000 */
 	unsigned nr_zones; /* default 1 */
-	unsigned reserved;
+	/*
+	 * Compaction by allocation: of every QUIRE_RENEW_MAX blocks that were
+	 * freed on a CPU and could serve it next, how many go back to their
+	 * zone first, for blocks out of its fullest 2 MiB. More of it leaves
+	 * more 2 MiB blocks whole and makes pairs slower. Default 0: what was
+	 * freed last is handed out first.
+	 */
+	unsigned renew;
 	/*
 	 * Bytes of the zones below the last, from the bottom, multiples of
 	 * 2 MiB; the last zone gets the rest. Zones meet at 2 MiB boundaries of
@@ -137,6 +148,8 @@ struct quire_options {
 	void (*report)(void *arg, const char *message);
 	void *report_arg;
 };
+
+#define QUIRE_RENEW_MAX 64
 
 #define QUIRE_OPTIONS_INIT                                                     \
 	{                                                                      \
@@ -356,6 +369,13 @@ struct quire_stat {
 	uint64_t refused;    /* frees, gets and puts refused with a report */
 	uint64_t zone_locks; /* zone lock acquisitions, to alloc or free */
 	uint64_t zeroed;     /* pages cleared for QUIRE_ZERO */
+	/*
+	 * With QUIRE_LOCK_TIMES, else 0: ns that a zone's lock was held, of 999
+	 * in 1000 holds at most (to an eighth), and the longest. A holder that
+	 * lost its CPU meanwhile is in it.
+	 */
+	uint64_t zone_hold_p999_ns;
+	uint64_t zone_hold_max_ns;
 };
 
 /* stat_size: sizeof(struct quire_stat) of the caller. */

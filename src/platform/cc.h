@@ -13,8 +13,16 @@
 #define cold __attribute__((__cold__, __noinline__))
 /* Runs when the library is loaded, before anybody can call it. */
 #define at_load __attribute__((__constructor__))
+#define prefetch_to_write(p) __builtin_prefetch((p), 1)
 #define cacheline_aligned __attribute__((aligned(64)))
 #define printf_like(fmt, args) __attribute__((format(printf, fmt, args)))
+
+/* Whether counting bits is an instruction or two, not a function call. */
+#if defined(__POPCNT__) || defined(__aarch64__)
+#define CC_HAS_POPCOUNT 1
+#else
+#define CC_HAS_POPCOUNT 0
+#endif
 
 #if defined(__SANITIZE_THREAD__)
 #define QUIRE_TSAN 1

@@ -62,6 +62,8 @@ int platform_key_set(unsigned key, void *value);
 void platform_park(_Atomic uint32_t *word, uint32_t value);
 void platform_unpark(_Atomic uint32_t *word, int n);
 /* Identity of the calling thread, never 0. */
+/* Sleeps for a moment, 50 us or so. */
+void platform_nap(void);
 uint32_t platform_thread_id(void);
 
 /* Runs the three around every fork() of this process from now on. */
@@ -72,6 +74,8 @@ int platform_on_fork(void (*prepare)(void), void (*parent)(void),
 
 /* Milliseconds of a steady clock, to the tick (1 to 10 ms). */
 uint64_t platform_ms(void);
+/* Nanoseconds of a steady clock. */
+uint64_t platform_ns(void);
 const char *platform_env(const char *name);
 /* As vsnprintf(). */
 void platform_format(char *text, size_t size, const char *format, va_list args)
