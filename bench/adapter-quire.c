@@ -1,37 +1,60 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* quire, in each of its three ways to be a CPU. */
+/* quire, in each of its three ways to be a CPU, and on base pages. */
 #include "adapters.h"
 
 #include "quire/quire.h"
 
 static struct quire *quire;
 
-static int init(enum quire_way way, uint64_t bytes, unsigned cpus)
+static int init(struct quire_options *options, uint64_t bytes)
+{
+	options->size = bytes;
+	quire = quire_create(options);
+	return quire ? 0 : -1;
+}
+
+static int init_way(enum quire_way way, unsigned flags, uint64_t bytes,
+		    unsigned cpus)
 {
 	struct quire_options options = QUIRE_OPTIONS_INIT;
 
-	options.size = bytes;
 	options.way = way;
+	options.flags = flags;
 	options.cpus = cpus;
-	quire = quire_create(&options);
-	return quire ? 0 : -1;
+	return init(&options, bytes);
 }
 
 static int init_rseq(uint64_t bytes, unsigned threads)
 {
 	(void)threads;
-	return init(QUIRE_WAY_RSEQ, bytes, 0);
+	return init_way(QUIRE_WAY_RSEQ, 0, bytes, 0);
+}
+
+static int init_rseq_timed(uint64_t bytes, unsigned threads)
+{
+	(void)threads;
+	return init_way(QUIRE_WAY_RSEQ, QUIRE_LOCK_TIMES, bytes, 0);
 }
 
 static int init_trylock(uint64_t bytes, unsigned threads)
 {
 	(void)threads;
-	return init(QUIRE_WAY_TRYLOCK, bytes, 0);
+	return init_way(QUIRE_WAY_TRYLOCK, 0, bytes, 0);
 }
 
 static int init_bound(uint64_t bytes, unsigned threads)
 {
-	return init(QUIRE_WAY_BOUND, bytes, threads);
+	return init_way(QUIRE_WAY_BOUND, 0, bytes, threads);
+}
+
+/* Arena and tables without hugepages. */
+static int init_base(uint64_t bytes, unsigned threads)
+{
+	struct quire_options options = QUIRE_OPTIONS_INIT;
+
+	(void)threads;
+	options.backing[0] = QUIRE_BACKING_BASE;
+	return init(&options, bytes);
 }
 
 static void fini(void)
@@ -78,6 +101,26 @@ static uint64_t overhead(void)
 							   : 0;
 }
 
+static uint64_t parked(void)
+{
+	struct quire_stat stat;
+
+	return quire_stat(quire, &stat, sizeof(stat)) == 0 ? stat.pages_parked
+							   : 0;
+}
+
+static int lock_holds(double *p999_ns, double *max_ns)
+{
+	struct quire_stat stat;
+
+	if (quire_stat(quire, &stat, sizeof(stat)) != 0 ||
+	    stat.zone_hold_max_ns == 0)
+		return -1;
+	*p999_ns = (double)stat.zone_hold_p999_ns;
+	*max_ns = (double)stat.zone_hold_max_ns;
+	return 0;
+}
+
 #define QUIRE_ADAPTER(way_name, ...)                                           \
 	{                                                                      \
 		.struct_size = sizeof(struct quire_bench_adapter),             \
@@ -85,11 +128,12 @@ static uint64_t overhead(void)
 		.flags = QUIRE_BENCH_BOUNDED | QUIRE_BENCH_CREATE,             \
 		.max_order = QUIRE_BENCH_MAX_ORDER, .fini = fini,              \
 		.alloc = alloc, .free = free_block, .address = address,        \
-		.drain = drain, .overhead = overhead, __VA_ARGS__              \
+		.drain = drain, .overhead = overhead, .parked = parked,        \
+		.lock_holds = lock_holds, __VA_ARGS__                          \
 	}
 
 const struct quire_bench_adapter adapter_quire_rseq =
-	QUIRE_ADAPTER("rseq", .init = init_rseq);
+	QUIRE_ADAPTER("rseq", .init = init_rseq, .init_timed = init_rseq_timed);
 
 const struct quire_bench_adapter adapter_quire_trylock =
 	QUIRE_ADAPTER("trylock", .init = init_trylock);
@@ -97,3 +141,6 @@ const struct quire_bench_adapter adapter_quire_trylock =
 const struct quire_bench_adapter adapter_quire_bound =
 	QUIRE_ADAPTER("bound", .init = init_bound, .thread_init = bind,
 		      .thread_fini = unbind);
+
+const struct quire_bench_adapter adapter_quire_base =
+	QUIRE_ADAPTER("base", .init = init_base);

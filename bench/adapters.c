@@ -16,10 +16,11 @@
 enum { MAX_ADAPTERS = 64 };
 
 static const struct quire_bench_adapter *adapters[MAX_ADAPTERS + 1] = {
-	&adapter_tls_stack,   &adapter_quire_rseq,  &adapter_quire_trylock,
-	&adapter_quire_bound, &adapter_mutex_buddy, &adapter_mmap,
-	&adapter_glibc,	      &adapter_jemalloc,    &adapter_mimalloc,
-	&adapter_tcmalloc,    &adapter_tbbmalloc,
+	&adapter_tls_stack,    &adapter_quire_rseq, &adapter_quire_trylock,
+	&adapter_quire_bound,  &adapter_quire_base, &adapter_mutex_buddy,
+	&adapter_dpdk_mempool, &adapter_mmap,	    &adapter_glibc,
+	&adapter_jemalloc,     &adapter_mimalloc,   &adapter_tcmalloc,
+	&adapter_tbbmalloc,
 };
 
 const struct quire_bench_adapter *adapter_at(unsigned i)

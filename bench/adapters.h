@@ -19,7 +19,10 @@ extern const struct quire_bench_adapter adapter_tls_stack;
 extern const struct quire_bench_adapter adapter_quire_rseq;
 extern const struct quire_bench_adapter adapter_quire_trylock;
 extern const struct quire_bench_adapter adapter_quire_bound;
+/* Only created: what that costs without hugepages. */
+extern const struct quire_bench_adapter adapter_quire_base;
 extern const struct quire_bench_adapter adapter_mutex_buddy;
+extern const struct quire_bench_adapter adapter_dpdk_mempool;
 extern const struct quire_bench_adapter adapter_mmap;
 extern const struct quire_bench_adapter adapter_glibc;
 extern const struct quire_bench_adapter adapter_jemalloc;

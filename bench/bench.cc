@@ -2,9 +2,11 @@
 //
 // Registers the cases with Google Benchmark: every option of it can be given;
 // those below are defaults. An iteration is a round, of which the C part says
-// how long it took. After the run comes the table, and quire beside the floor.
+// how long it took. After the run come the tables, what quire promises and
+// whether it keeps it, and quire beside the floor.
 #include <benchmark/benchmark.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdio>
 #include <cstdlib>
@@ -32,7 +34,9 @@ const char *const usage =
 	"  --filter=REGEX     only cases whose name this finds; a - before "
 	"it:\n"
 	"                     only others\n"
-	"  --repetitions=N    of each case, interleaved (default 3, full 9)\n"
+	"  --repetitions=N    of each case, interleaved (default 3, or 9 "
+	"where\n"
+	"                     a promise needs it; full 9)\n"
 	"  --slice-ms=N       how long a stream goes on (default 20, full "
 	"100)\n"
 	"  --arena-gib=N      where time grows with it (default 1, full 4)\n"
@@ -51,7 +55,7 @@ struct planned_case {
 	bench_case c;
 	std::string name;
 	bench_settings settings;
-	bool timed; // its calls were timed once
+	unsigned timings; // passes with timed calls that are left
 };
 
 // An allocator that is opened late needs room for its thread-local variables,
@@ -94,6 +98,8 @@ bool parse_own(options *o, const char *arg)
 		o->filter = same;
 	else if (const char *n = value_of(arg, "--repetitions"))
 		o->repetitions = unsigned(std::strtoul(n, nullptr, 10));
+	else if (const char *times = value_of(arg, "--benchmark_repetitions"))
+		o->repetitions = unsigned(std::strtoul(times, nullptr, 10));
 	else if (const char *gib = value_of(arg, "--arena-gib"))
 		o->arena_gib = unsigned(std::strtoul(gib, nullptr, 10));
 	else if (const char *ms = value_of(arg, "--slice-ms"))
@@ -119,8 +125,6 @@ options parse(int argc, char **argv)
 		else if (!parse_own(&o, argv[i]))
 			o.others.push_back(arg);
 	}
-	if (o.repetitions == 0)
-		o.repetitions = o.full ? 9 : 3;
 	if (o.slice_ms == 0)
 		o.slice_ms = o.full ? 100 : 20;
 	if (o.arena_gib == 0)
@@ -130,21 +134,20 @@ options parse(int argc, char **argv)
 
 void measure(benchmark::State &state, planned_case *planned)
 {
-	const bool stream = planned->c.workload->flags & WORKLOAD_STREAM;
 	bench_result result = {};
 
 	for (auto _ : state) {
 		progress_next(&planned->c);
-		// Timing the calls of a pass takes as long as the pass.
-		planned->settings.latency = stream || !planned->timed;
+		planned->settings.latency = planned->timings > 0;
 		if (const char *fault = bench_measure(
 			    &planned->c, &planned->settings, &result)) {
 			state.SkipWithError(fault);
 			return;
 		}
-		planned->timed = true;
+		if (planned->timings > 0)
+			planned->timings--;
 		state.SetIterationTime(result.wall);
-		report_add(&planned->c, &result);
+		results_add(&planned->c, &result);
 	}
 	state.counters["ns_per_op"] = result.ns;
 	state.counters["ops_per_s"] = result.throughput;
@@ -160,6 +163,12 @@ void measure(benchmark::State &state, planned_case *planned)
 	}
 	if (planned->c.workload->extra)
 		state.counters[planned->c.workload->extra] = result.extra;
+	if (result.holds[1] > 0) {
+		state.counters["hold_p99.9_ns"] = result.holds[0];
+		state.counters["hold_max_ns"] = result.holds[1];
+	}
+	if (result.parked > 0)
+		state.counters["parked_pages"] = result.parked;
 	if (result.overhead > 0)
 		state.counters["table_bytes_per_gib"] = result.overhead;
 }
@@ -194,6 +203,26 @@ class name_filter
 	std::regex regex_;
 };
 
+// Of two minutes each case has few; those that need more get them all the same.
+unsigned usual_repetitions(const options &o)
+{
+	if (o.repetitions != 0)
+		return o.repetitions;
+	return o.full ? 9 : 3;
+}
+
+unsigned repetitions_of(const bench_case &c, const options &o)
+{
+	return std::max(usual_repetitions(o),
+			o.repetitions != 0 ? 0 : reach_repetitions(&c));
+}
+
+// Timing the calls of a pass takes as long as the pass.
+unsigned timings_of(const bench_case &c, const options &o)
+{
+	return c.workload->flags & WORKLOAD_STREAM ? usual_repetitions(o) : 1;
+}
+
 void plan_workload(std::list<planned_case> *cases, const options &o,
 		   const name_filter &filter, bench_case c)
 {
@@ -206,7 +235,7 @@ void plan_workload(std::list<planned_case> *cases, const options &o,
 					{ c,
 					  name,
 					  { o.slice_ms, o.arena_gib, 0 },
-					  false });
+					  timings_of(c, o) });
 		}
 }
 
@@ -238,13 +267,16 @@ void drop_unusable(std::list<planned_case> *cases)
 	}
 }
 
-void register_all(std::list<planned_case> *cases, unsigned repetitions)
+void register_all(std::list<planned_case> *cases, const options &o)
 {
 	for (auto &planned : *cases) {
+		const unsigned repetitions = repetitions_of(planned.c, o);
+
 		benchmark::RegisterBenchmark(planned.name.c_str(), measure,
 					     &planned)
 			->UseManualTime()
-			->Unit(benchmark::kMillisecond);
+			->Unit(benchmark::kMillisecond)
+			->Repetitions(int(repetitions));
 		progress_plan(&planned.c, repetitions);
 	}
 }
@@ -274,7 +306,6 @@ int init_google_benchmark(const options &o)
 		"quire-bench",
 		// Interleaved, a drift of the machine's speed meets all alike.
 		"--benchmark_enable_random_interleaving=true",
-		"--benchmark_repetitions=" + std::to_string(o.repetitions),
 		"--benchmark_min_time=0.0001",
 		"--benchmark_report_aggregates_only=true",
 	};
@@ -309,8 +340,8 @@ void print_pairs(const std::list<planned_case> &cases)
 		    std::strncmp(c.adapter->name, "quire-", 6) != 0 ||
 		    c.threads != 1)
 			continue;
-		const double own = report_median(&c);
-		const double floor = report_median(&beside);
+		const double own = results_ns(&c);
+		const double floor = results_ns(&beside);
 		if (own > 0 && floor > 0)
 			std::printf("%s order %u pair: %.2f ns, "
 				    "thread-local stack: %.2f ns, "
@@ -320,13 +351,20 @@ void print_pairs(const std::list<planned_case> &cases)
 	}
 }
 
+void write_text(FILE *out)
+{
+	report_text(out);
+	reach_text(out);
+}
+
 bool write_files(const options &o)
 {
 	const struct {
 		const char *name;
 		void (*write)(FILE *);
-	} files[] = { { "/bench.txt", report_text },
-		      { "/bench.tsv", report_values } };
+	} files[] = { { "/bench.txt", write_text },
+		      { "/bench.tsv", report_values },
+		      { "/reach.tsv", reach_values } };
 
 	for (const auto &file : files) {
 		const std::string path = o.out + file.name;
@@ -369,12 +407,12 @@ int main(int argc, char **argv)
 		return 0;
 	}
 	drop_unusable(&cases);
-	register_all(&cases, o.repetitions);
+	register_all(&cases, o);
 	quiet report;
 	const size_t ran = benchmark::RunSpecifiedBenchmarks(&report);
 	benchmark::Shutdown();
 	progress_end();
-	report_text(stdout);
+	write_text(stdout);
 	std::printf("\n");
 	print_pairs(cases);
 	return ran != 0 && (o.out.empty() || write_files(o)) ? 0 : 1;

@@ -59,6 +59,8 @@ struct bench_result {
 	double latencies[4]; /* ns: p50, p99, p99.9, max; or all 0 */
 	double extra;
 	double overhead; /* bytes of tables per GiB, or 0 */
+	double holds[2]; /* ns a zone's lock was held: p99.9, max; or 0, 0 */
+	double parked;	 /* pages in lists after the round, or 0 */
 };
 
 /*
@@ -82,19 +84,27 @@ const char *bench_measure(const struct bench_case *c,
 			  const struct bench_settings *settings,
 			  struct bench_result *result);
 
-/* --- progress and report, by one thread --- */
+/* --- progress and results, by one thread --- */
 
 /* A case will be measured n times; one of these begins; all are over. */
 void progress_plan(const struct bench_case *c, unsigned n);
 void progress_next(const struct bench_case *c);
 void progress_end(void);
 
-void report_add(const struct bench_case *c, const struct bench_result *result);
-/* Medians of what was added, as text for people or as tab-separated values. */
+void results_add(const struct bench_case *c, const struct bench_result *result);
+/* Median CPU time of a case in ns, 0 if it was not measured. */
+double results_ns(const struct bench_case *c);
+
+/* Medians of the results, as text for people or as tab-separated values. */
 void report_text(FILE *out);
 void report_values(FILE *out);
-/* Median CPU time of a case in ns, 0 if it was not measured. */
-double report_median(const struct bench_case *c);
+
+/* What quire promises, and whether these results keep it; the same two ways. */
+void reach_text(FILE *out);
+void reach_values(FILE *out);
+/* Whether a case is asked about; how many repetitions that needs, or 0. */
+int reach_needs(const struct bench_case *c);
+unsigned reach_repetitions(const struct bench_case *c);
 
 #ifdef __cplusplus
 }

@@ -4,9 +4,9 @@ dist_examples_DATA += bench/example-adapter.c
 
 if HAVE_BENCHMARK
 EXTRA_PROGRAMS += bench/quire-bench
-EXTRA_LTLIBRARIES += bench/libtls-stack.la
+EXTRA_LTLIBRARIES += bench/libadapter-dpdk.la bench/libtls-stack.la
 CLEANFILES += bench/quire-bench$(EXEEXT)
-bench_quire_bench_SOURCES = bench/bench.cc bench/bench.h \
+bench_parts = bench/bench.h \
 	bench/adapters.c bench/adapters.h \
 	bench/adapter-malloc.c \
 	bench/adapter-mmap.c \
@@ -15,7 +15,9 @@ bench_quire_bench_SOURCES = bench/bench.cc bench/bench.h \
 	bench/adapter-tls-stack.c \
 	bench/histogram.c bench/histogram.h bench/ticks.h \
 	bench/progress.c \
+	bench/reach.c \
 	bench/report.c \
+	bench/results.c bench/results.h \
 	bench/run.c bench/run.h \
 	bench/workloads.c bench/workloads.h \
 	bench/workload-bulk.c \
@@ -24,15 +26,29 @@ bench_quire_bench_SOURCES = bench/bench.cc bench/bench.h \
 	bench/workload-fragment.c \
 	bench/workload-pair.c \
 	bench/workload-slots.c
+bench_quire_bench_SOURCES = bench/bench.cc $(bench_parts)
 bench_quire_bench_CPPFLAGS = $(AM_CPPFLAGS) $(BENCHMARK_CFLAGS)
 bench_quire_bench_LDADD = libquire.la bench/libtls-stack.la \
+	bench/libadapter-dpdk.la \
 	$(BENCHMARK_LIBS) -ldl
+
+# What reach.c says of results that keep what is promised, and that do not.
+check_PROGRAMS += bench/reach-test
+TESTS += bench/reach-test
+bench_reach_test_SOURCES = bench/reach-test.c $(bench_parts)
+bench_reach_test_LDADD = libquire.la bench/libtls-stack.la \
+	bench/libadapter-dpdk.la -ldl
 
 # The floor is called through a shared library, as quire is; -rpath makes one
 # of it though it is never installed.
 bench_libtls_stack_la_SOURCES = bench/tls_stack.c bench/tls_stack.h
 bench_libtls_stack_la_LDFLAGS = $(AM_LDFLAGS) $(LIB_LDFLAGS) -shared \
 	-avoid-version -rpath $(abs_builddir)/bench
+
+# DPDK's flags choose a processor: for this file only.
+bench_libadapter_dpdk_la_SOURCES = bench/adapter-dpdk.c
+bench_libadapter_dpdk_la_CFLAGS = $(AM_CFLAGS) $(DPDK_CFLAGS)
+bench_libadapter_dpdk_la_LIBADD = $(DPDK_LIBS)
 
 # Of two minutes, and all of it; the results are in bench-results/.
 bench: bench/quire-bench$(EXEEXT)

@@ -3,146 +3,35 @@
  * What was measured, as medians over repetitions: of each figure by itself,
  * but of the longest call the longest.
  */
-#include "bench.h"
-
-#include <stdlib.h>
-#include <string.h>
+#include "results.h"
 
 #include "ticks.h"
 
-enum { MAX_ENTRIES = 8192, MAX_COLUMNS = 10 };
-
-struct entry {
-	struct bench_case c;
-	struct bench_result *results;
-	unsigned count;
-};
-
-static struct entry entries[MAX_ENTRIES];
-static unsigned nr_entries;
-
-/* --- collecting --- */
-
-static struct entry *find(const struct bench_case *c)
-{
-	for (unsigned i = 0; i < nr_entries; i++) {
-		const struct bench_case *e = &entries[i].c;
-
-		if (e->workload == c->workload && e->adapter == c->adapter &&
-		    e->param == c->param && e->threads == c->threads)
-			return &entries[i];
-	}
-	return NULL;
-}
-
-void report_add(const struct bench_case *c, const struct bench_result *result)
-{
-	struct entry *entry = find(c);
-	struct bench_result *grown;
-
-	if (!entry) {
-		if (nr_entries == MAX_ENTRIES)
-			return;
-		entry = &entries[nr_entries++];
-		entry->c = *c;
-	}
-	grown = realloc(entry->results, (entry->count + 1) * sizeof(*grown));
-	if (!grown)
-		return;
-	entry->results = grown;
-	entry->results[entry->count++] = *result;
-}
-
-/* --- medians --- */
-
-static int compare(const void *a, const void *b)
-{
-	const double *x = a, *y = b;
-
-	return (*x > *y) - (*x < *y);
-}
-
-/* Of the figure at this offset in each result; those without it are 0. */
-static double median(const struct entry *entry, size_t offset)
-{
-	double values[1024], value;
-	unsigned n = 0;
-
-	for (unsigned i = 0; i < entry->count && n < 1024; i++) {
-		memcpy(&value, (const char *)&entry->results[i] + offset,
-		       sizeof(value));
-		if (value > 0)
-			values[n++] = value;
-	}
-	if (n == 0)
-		return 0;
-	qsort(values, n, sizeof(values[0]), compare);
-	return n % 2 ? values[n / 2] : (values[n / 2 - 1] + values[n / 2]) / 2;
-}
-
-#define MEDIAN(entry, member)                                                  \
-	median(entry, offsetof(struct bench_result, member))
-
-static double longest(const struct entry *entry)
-{
-	double most = 0;
-
-	for (unsigned i = 0; i < entry->count; i++)
-		if (entry->results[i].latencies[3] > most)
-			most = entry->results[i].latencies[3];
-	return most;
-}
-
-double report_median(const struct bench_case *c)
-{
-	const struct entry *entry = find(c);
-
-	return entry ? MEDIAN(entry, ns) : 0;
-}
+enum { MAX_COLUMNS = 10 };
 
 /* --- tab-separated values --- */
 
-/* Cases run in random order. */
-static unsigned rank(const struct bench_case *c)
-{
-	unsigned w = 0, a = 0;
-
-	while (workload_at(w) != c->workload)
-		w++;
-	while (adapter_at(a) != c->adapter)
-		a++;
-	return ((w * 64 + a) * 64 + c->param) * 4096 + c->threads;
-}
-
-static int compare_entries(const void *a, const void *b)
-{
-	const struct entry *x = a, *y = b;
-	unsigned i = rank(&x->c), j = rank(&y->c);
-
-	return (i > j) - (i < j);
-}
-
 void report_values(FILE *out)
 {
-	qsort(entries, nr_entries, sizeof(entries[0]), compare_entries);
+	const struct results *e;
+
 	fputs("workload\tadapter\tparam\tthreads\tns\tphase1_ns\tphase2_ns\t"
 	      "ops_per_s\tp50_ns\tp99_ns\tp999_ns\tmax_ns\textra\t"
-	      "overhead_per_gib\n",
+	      "overhead_per_gib\thold_p999_ns\thold_max_ns\tparked_pages\n",
 	      out);
-	for (unsigned i = 0; i < nr_entries; i++) {
-		const struct entry *e = &entries[i];
-
+	for (unsigned i = 0; (e = results_at(i)) != NULL; i++)
 		fprintf(out,
 			"%s\t%s\t%u\t%u\t%.4g\t%.4g\t%.4g\t%.6g\t%.4g\t%.4g\t"
-			"%.4g\t%.4g\t%.4g\t%.6g\n",
+			"%.4g\t%.4g\t%.4g\t%.6g\t%.4g\t%.4g\t%.6g\n",
 			e->c.workload->name, e->c.adapter->name,
 			workload_param(e->c.workload, e->c.param), e->c.threads,
 			MEDIAN(e, ns), MEDIAN(e, phases[0]),
 			MEDIAN(e, phases[1]), MEDIAN(e, throughput),
 			MEDIAN(e, latencies[0]), MEDIAN(e, latencies[1]),
-			MEDIAN(e, latencies[2]), longest(e), MEDIAN(e, extra),
-			MEDIAN(e, overhead));
-	}
+			MEDIAN(e, latencies[2]), MOST(e, latencies[3]),
+			MEDIAN(e, extra), MEDIAN(e, overhead),
+			MEDIAN(e, holds[0]), MOST(e, holds[1]),
+			MEDIAN(e, parked));
 }
 
 /* --- text --- */
@@ -162,22 +51,24 @@ static void put_ns(FILE *out, double ns)
 		fprintf(out, " %6.0fms", ns / 1e6);
 }
 
-static const struct entry *entry_of(const struct workload *workload,
-				    const struct quire_bench_adapter *adapter,
-				    unsigned param, unsigned threads)
+static const struct results *
+results_of(const struct workload *workload,
+	   const struct quire_bench_adapter *adapter, unsigned param,
+	   unsigned threads)
 {
 	const struct bench_case c = { workload, adapter, param, threads };
 
-	return find(&c);
+	return results_find(&c);
 }
 
 static int measured(const struct workload *workload, unsigned param,
 		    unsigned threads)
 {
-	for (unsigned i = 0; i < nr_entries; i++)
-		if (entries[i].c.workload == workload &&
-		    entries[i].c.param == param &&
-		    entries[i].c.threads == threads)
+	const struct results *e;
+
+	for (unsigned i = 0; (e = results_at(i)) != NULL; i++)
+		if (e->c.workload == workload && e->c.param == param &&
+		    e->c.threads == threads)
 			return 1;
 	return 0;
 }
@@ -190,20 +81,21 @@ struct columns {
 	unsigned values[MAX_COLUMNS];
 };
 
-static const struct entry *cell(const struct columns *columns,
-				const struct quire_bench_adapter *adapter,
-				unsigned column)
+static const struct results *cell(const struct columns *columns,
+				  const struct quire_bench_adapter *adapter,
+				  unsigned column)
 {
 	unsigned value = columns->values[column];
 
-	return columns->by_param ? entry_of(columns->workload, adapter, value,
-					    columns->fixed)
-				 : entry_of(columns->workload, adapter,
-					    columns->fixed, value);
+	return columns->by_param ? results_of(columns->workload, adapter, value,
+					      columns->fixed)
+				 : results_of(columns->workload, adapter,
+					      columns->fixed, value);
 }
 
-static const struct entry *first_cell(const struct columns *columns,
-				      const struct quire_bench_adapter *adapter)
+static const struct results *
+first_cell(const struct columns *columns,
+	   const struct quire_bench_adapter *adapter)
 {
 	for (unsigned i = 0; i < columns->count; i++)
 		if (cell(columns, adapter, i))
@@ -211,12 +103,33 @@ static const struct entry *first_cell(const struct columns *columns,
 	return NULL;
 }
 
+static int has_phases(const struct workload *workload)
+{
+	const struct results *e;
+
+	for (unsigned i = 0; (e = results_at(i)) != NULL; i++)
+		if (e->c.workload == workload && MEDIAN(e, phases[1]) > 0)
+			return 1;
+	return 0;
+}
+
+static int has_holds(const struct workload *workload)
+{
+	const struct results *e;
+
+	for (unsigned i = 0; (e = results_at(i)) != NULL; i++)
+		if (e->c.workload == workload && MOST(e, holds[1]) > 0)
+			return 1;
+	return 0;
+}
+
 static void put_details(FILE *out, const struct columns *columns,
-			const struct entry *e)
+			const struct results *e)
 {
 	if (!columns->by_param)
 		for (unsigned i = 0; i < columns->count; i++) {
-			const struct entry *at = cell(columns, e->c.adapter, i);
+			const struct results *at =
+				cell(columns, e->c.adapter, i);
 
 			if (at)
 				fprintf(out, " %8.4g",
@@ -227,23 +140,19 @@ static void put_details(FILE *out, const struct columns *columns,
 	put_ns(out, MEDIAN(e, latencies[0]));
 	put_ns(out, MEDIAN(e, latencies[1]));
 	put_ns(out, MEDIAN(e, latencies[2]));
-	put_ns(out, longest(e));
-	if (MEDIAN(e, phases[1]) > 0) {
+	put_ns(out, MOST(e, latencies[3]));
+	if (has_phases(columns->workload)) {
 		put_ns(out, MEDIAN(e, phases[0]));
 		put_ns(out, MEDIAN(e, phases[1]));
 	}
 	if (columns->workload->extra)
 		fprintf(out, " %8.3f", MEDIAN(e, extra));
+	if (has_holds(columns->workload)) {
+		fputs("  ", out);
+		put_ns(out, MEDIAN(e, holds[0]));
+		put_ns(out, MOST(e, holds[1]));
+	}
 	fputc('\n', out);
-}
-
-static int has_phases(const struct workload *workload)
-{
-	for (unsigned i = 0; i < nr_entries; i++)
-		if (entries[i].c.workload == workload &&
-		    entries[i].results[0].phases[1] > 0)
-			return 1;
-	return 0;
 }
 
 static void put_head(FILE *out, const struct columns *columns)
@@ -268,6 +177,8 @@ static void put_head(FILE *out, const struct columns *columns)
 		fprintf(out, " %8s %8s", "alloc", "free");
 	if (workload->extra)
 		fprintf(out, " %8s", workload->extra);
+	if (has_holds(workload))
+		fprintf(out, " %10s %8s", "hold p99.9", "hold max");
 	fputc('\n', out);
 }
 
@@ -277,13 +188,13 @@ static void put_table(FILE *out, const struct columns *columns)
 
 	put_head(out, columns);
 	for (unsigned a = 0; (adapter = adapter_at(a)) != NULL; a++) {
-		const struct entry *first = first_cell(columns, adapter);
+		const struct results *first = first_cell(columns, adapter);
 
 		if (!first)
 			continue;
 		fprintf(out, "%-16s", adapter->name);
 		for (unsigned i = 0; i < columns->count; i++) {
-			const struct entry *e = cell(columns, adapter, i);
+			const struct results *e = cell(columns, adapter, i);
 
 			put_ns(out, e ? MEDIAN(e, ns) : 0);
 		}
@@ -329,14 +240,14 @@ static void put_by_param(FILE *out, const struct workload *workload)
 static void put_overhead(FILE *out)
 {
 	const struct quire_bench_adapter *adapter;
-
+	const struct results *e;
 	int headed = 0;
 
 	for (unsigned a = 0; (adapter = adapter_at(a)) != NULL; a++)
-		for (unsigned i = 0; i < nr_entries; i++) {
-			double bytes = MEDIAN(&entries[i], overhead);
+		for (unsigned i = 0; (e = results_at(i)) != NULL; i++) {
+			double bytes = MEDIAN(e, overhead);
 
-			if (entries[i].c.adapter != adapter || bytes <= 0)
+			if (e->c.adapter != adapter || bytes <= 0)
 				continue;
 			if (!headed++)
 				fputs("\nTables, bytes per GiB managed\n", out);
@@ -351,7 +262,7 @@ void report_text(FILE *out)
 	const struct workload *workload;
 	const struct ticks_info *ticks = ticks_info();
 
-	if (nr_entries == 0)
+	if (!results_at(0))
 		return;
 	fprintf(out,
 		"Medians of repetitions. An operation is an allocation and "
@@ -360,7 +271,8 @@ void report_text(FILE *out)
 		"  Mop/s    million operations a second, all threads together\n"
 		"  latency  of one alloc or one free, for the first column; "
 		"timed in a second pass\n"
-		"           by the %s, whose own %.0f ns are taken off\n",
+		"           by the %s, whose own %.0f ns are taken off\n"
+		"  hold     how long a zone's lock was held, in that pass\n",
 		ticks->clock, (double)ticks->cost * ticks->ns);
 	for (unsigned i = 0; (workload = workload_at(i)) != NULL; i++) {
 		if (workload->params > 1)

@@ -9,12 +9,13 @@
 
 #include "ticks.h"
 
-enum { ARENA_GIB = 4, CROWD_SLICES = 3 };
+enum { ARENA_GIB = 4, CROWD_SLICES = 3, WARM_PART = 4 };
 
 void *bench_map(uint64_t bytes)
 {
+	/* Faulted in now: not where calls are timed. */
 	void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
-		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
 
 	return p == MAP_FAILED ? NULL : p;
 }
@@ -214,25 +215,67 @@ static void run_latency(struct run *run, struct bench_result *result)
 	result->latencies[3] = (double)all->max * ticks->ns;
 }
 
-static const char *run_in_arena(struct run *run, int latency,
-				struct bench_result *result)
+/* Which rounds an allocator is made for. */
+enum { ROUND_PLAIN = 1, ROUND_TIMED = 2 };
+
+static const char *run_plain(struct run *run, struct bench_result *result)
+{
+	const struct quire_bench_adapter *adapter = run->adapter;
+
+	if (adapter->overhead && !run->creates &&
+	    run->arena_bytes >> 30 == ARENA_GIB)
+		result->overhead = (double)adapter->overhead() /
+				   (double)(run->arena_bytes >> 30);
+	run_round(run);
+	if (adapter->parked && !run->creates)
+		result->parked = (double)adapter->parked();
+	return run_result(run, result);
+}
+
+static void run_timed(struct run *run, bool warm, struct bench_result *result)
+{
+	const struct quire_bench_adapter *adapter = run->adapter;
+
+	/* A short one, for what a first round has to fetch. */
+	if (!warm) {
+		run->slice /= WARM_PART;
+		run_round(run);
+		run->slice *= WARM_PART;
+	}
+	run_latency(run, result);
+	if (adapter->lock_holds && !run->creates &&
+	    adapter->lock_holds(&result->holds[0], &result->holds[1]) != 0)
+		memset(result->holds, 0, sizeof(result->holds));
+}
+
+static const char *run_rounds(struct run *run, unsigned rounds,
+			      struct bench_result *result)
 {
 	const char *fault = NULL;
-	int error = run_start_threads(run);
+	int error;
 
-	if (error) {
+	run->timed = run->quit = false;
+	error = run_start_threads(run);
+	if (error)
 		fault = strerror(error);
-	} else {
-		if (run->adapter->overhead && !run->creates &&
-		    run->arena_bytes >> 30 == ARENA_GIB)
-			result->overhead = (double)run->adapter->overhead() /
-					   (double)(run->arena_bytes >> 30);
-		run_round(run);
-		fault = run_result(run, result);
-		if (!fault && latency)
-			run_latency(run, result);
-	}
+	if (!fault && rounds & ROUND_PLAIN)
+		fault = run_plain(run, result);
+	if (!fault && rounds & ROUND_TIMED)
+		run_timed(run, rounds & ROUND_PLAIN, result);
 	run_end_threads(run);
+	return fault;
+}
+
+static const char *run_arena(struct run *run, int (*init)(uint64_t, unsigned),
+			     unsigned rounds, struct bench_result *result)
+{
+	const char *fault;
+
+	errno = 0;
+	if (init(run->arena_bytes, run->threads) != 0)
+		return errno ? strerror(errno) : "it cannot be had here";
+	fault = run_rounds(run, rounds, result);
+	run->adapter->fini();
 	return fault;
 }
 
@@ -240,15 +283,16 @@ static const char *run_all(struct run *run, int latency,
 			   struct bench_result *result)
 {
 	const struct quire_bench_adapter *adapter = run->adapter;
+	const unsigned rounds = ROUND_PLAIN | (latency ? ROUND_TIMED : 0);
 	const char *fault;
 
-	errno = 0;
-	if (!run->creates && adapter->init(run->arena_bytes, run->threads) != 0)
-		return errno ? strerror(errno) : "it cannot be had here";
-	fault = run_in_arena(run, latency, result);
-	if (!run->creates)
-		adapter->fini();
-	return fault;
+	if (run->creates)
+		return run_rounds(run, rounds, result);
+	if (!adapter->init_timed || !latency)
+		return run_arena(run, adapter->init, rounds, result);
+	fault = run_arena(run, adapter->init, ROUND_PLAIN, result);
+	return fault ? fault
+		     : run_arena(run, adapter->init_timed, ROUND_TIMED, result);
 }
 
 const char *bench_measure(const struct bench_case *c,

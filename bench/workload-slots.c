@@ -148,24 +148,31 @@ WORKLOAD_BODY mixed_body(struct worker *worker, bool timed)
 
 /* --- touch --- */
 
-enum { TOUCH_PAGES = 4096 };
+enum { TOUCH_PAGES = 4096, TOUCH_FIRST = TOUCH_PAGES * 5 / 4 };
 
 static int touch_setup(struct worker *worker)
 {
-	worker->state = held_new(TOUCH_PAGES);
+	worker->state = held_new(TOUCH_FIRST);
 	return worker->state ? 0 : -1;
 }
 
-/* Returns how many of the pages could be had. */
-static inline __attribute__((always_inline)) uint64_t
-touch_pages(struct worker *worker, bool timed)
+/* The first pass takes more, for what caches keep back later. */
+static uint64_t touch_first(const struct worker *worker)
 {
-	const struct calls calls = calls_of(worker);
+	uint64_t share = worker->pages / worker->threads;
+
+	return share < TOUCH_FIRST ? share : TOUCH_FIRST;
+}
+
+/* Takes as many of the wanted pages as can be had and writes to each. */
+WORKLOAD_BODY touch_take(struct worker *worker, struct calls calls,
+			 uint64_t wanted, bool timed)
+{
 	void *(*const address)(void *) = worker->adapter->address;
 	struct held *held = worker->state;
 	uint64_t n;
 
-	for (n = 0; n < TOUCH_PAGES; n++) {
+	for (n = 0; n < wanted; n++) {
 		void *block = take(calls, 0, timed);
 
 		if (__builtin_expect(block == NULL, 0))
@@ -173,23 +180,39 @@ touch_pages(struct worker *worker, bool timed)
 		*(volatile char *)(address ? address(block) : block) = 1;
 		held->blocks[n] = block;
 	}
-	for (uint64_t i = 0; i < n; i++)
-		give(calls, held->blocks[i], 0, timed);
-	return n;
+	held->count = n;
 }
 
-/* Who keeps its memory has it from the first pass on, which does not count. */
+WORKLOAD_BODY touch_give(struct worker *worker, struct calls calls, bool timed)
+{
+	struct held *held = worker->state;
+	const uint64_t n = held->count;
+
+	for (uint64_t i = 0; i < n; i++)
+		give(calls, held->blocks[i], 0, timed);
+	held->count = 0;
+}
+
+/*
+ * Who keeps its memory has it from the first pass on, which does not count. All
+ * threads hold their pages at once in it, or one would warm up on the pages of
+ * another that is done.
+ */
 WORKLOAD_BODY touch_body(struct worker *worker, bool timed)
 {
+	const struct calls calls = calls_of(worker);
+	const struct held *held = worker->state;
 	uint64_t ops = 0;
 
-	touch_pages(worker, false);
+	touch_take(worker, calls, touch_first(worker), false);
+	worker_sync(worker);
+	touch_give(worker, calls, false);
 	worker_begin(worker, 0);
 	do {
-		uint64_t n = touch_pages(worker, timed);
-
-		worker->failures += TOUCH_PAGES - n;
-		ops += n;
+		touch_take(worker, calls, TOUCH_PAGES, timed);
+		worker->failures += TOUCH_PAGES - held->count;
+		ops += held->count;
+		touch_give(worker, calls, timed);
 	} while (!worker_stopped(worker));
 	worker_end(worker, 0);
 	worker->ops = ops;

@@ -59,6 +59,8 @@ static int possible(const struct bench_case *c)
 	if (workload->flags & WORKLOAD_CREATE)
 		return (has & QUIRE_BENCH_CREATE) && !c->adapter->thread_init &&
 		       c->threads == 1;
+	if (c->adapter == &adapter_quire_base)
+		return 0;
 	if (workload == &workload_pair)
 		return c->param <= c->adapter->max_order;
 	if ((workload == &workload_mixed ||
@@ -86,7 +88,7 @@ int bench_planned(const struct bench_case *c, int full)
 	if (c->workload == &workload_pair && c->param != 0)
 		return c->threads == 1 ||
 		       (full && (c->param == 3 || c->param == 9));
-	if (full || c->workload->flags & WORKLOAD_STREAM)
+	if (full || c->workload->flags & WORKLOAD_STREAM || reach_needs(c))
 		return 1;
 	return c->threads == 1 ||
 	       (c->threads == 2 && c->workload != &workload_random);
