@@ -9,7 +9,7 @@
 
 #include "ticks.h"
 
-enum { ARENA_GIB = 4, CROWD_SLICES = 3, WARM_PART = 4 };
+enum { ARENA_GIB = 4, CROWD_SLICES = 3 };
 
 void *bench_map(uint64_t bytes)
 {
@@ -216,7 +216,7 @@ static void run_latency(struct run *run, struct bench_result *result)
 }
 
 /* Which rounds an allocator is made for. */
-enum { ROUND_PLAIN = 1, ROUND_TIMED = 2 };
+enum { ROUND_PLAIN = 1, ROUND_TIMED = 2, ROUND_HOLDS = 4 };
 
 static const char *run_plain(struct run *run, struct bench_result *result)
 {
@@ -232,19 +232,11 @@ static const char *run_plain(struct run *run, struct bench_result *result)
 	return run_result(run, result);
 }
 
-static void run_timed(struct run *run, bool warm, struct bench_result *result)
+/* By itself: taking the time of each hold would be in the time of calls. */
+static void run_holds(struct run *run, struct bench_result *result)
 {
-	const struct quire_bench_adapter *adapter = run->adapter;
-
-	/* A short one, for what a first round has to fetch. */
-	if (!warm) {
-		run->slice /= WARM_PART;
-		run_round(run);
-		run->slice *= WARM_PART;
-	}
-	run_latency(run, result);
-	if (adapter->lock_holds && !run->creates &&
-	    adapter->lock_holds(&result->holds[0], &result->holds[1]) != 0)
+	run_round(run);
+	if (run->adapter->lock_holds(&result->holds[0], &result->holds[1]) != 0)
 		memset(result->holds, 0, sizeof(result->holds));
 }
 
@@ -261,7 +253,9 @@ static const char *run_rounds(struct run *run, unsigned rounds,
 	if (!fault && rounds & ROUND_PLAIN)
 		fault = run_plain(run, result);
 	if (!fault && rounds & ROUND_TIMED)
-		run_timed(run, rounds & ROUND_PLAIN, result);
+		run_latency(run, result);
+	if (!fault && rounds & ROUND_HOLDS)
+		run_holds(run, result);
 	run_end_threads(run);
 	return fault;
 }
@@ -288,11 +282,10 @@ static const char *run_all(struct run *run, int latency,
 
 	if (run->creates)
 		return run_rounds(run, rounds, result);
-	if (!adapter->init_timed || !latency)
-		return run_arena(run, adapter->init, rounds, result);
-	fault = run_arena(run, adapter->init, ROUND_PLAIN, result);
-	return fault ? fault
-		     : run_arena(run, adapter->init_timed, ROUND_TIMED, result);
+	fault = run_arena(run, adapter->init, rounds, result);
+	if (fault || !latency || !adapter->lock_holds || !adapter->init_timed)
+		return fault;
+	return run_arena(run, adapter->init_timed, ROUND_HOLDS, result);
 }
 
 const char *bench_measure(const struct bench_case *c,

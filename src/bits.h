@@ -18,6 +18,12 @@ static inline unsigned bits_lowest(uint64_t word)
 	return (unsigned)__builtin_ctzll(word);
 }
 
+/* Of the highest one. */
+static inline unsigned bits_highest(uint64_t word)
+{
+	return WORD_BITS - 1 - (unsigned)__builtin_clzll(word);
+}
+
 /*
  * Without an instruction for it the compiler would call a function: sums of
  * bits in fields of 2, 4 and 8 bits, then of all bytes by a multiplication
@@ -83,6 +89,8 @@ static inline uint64_t bits_first(uint64_t word, unsigned n)
 {
 	uint64_t rest = word;
 
+	if (word == ~UINT64_C(0))
+		return n ? bits_range(0, n) : 0;
 	while (n--)
 		rest &= rest - 1;
 	return word ^ rest;

@@ -14,7 +14,8 @@
  * a byte with one bit per word.
  *
  * A run is maximal if its buddy is not wholly free as well. buddy_take prefers
- * the smallest maximal run that fits, the lowest of equals.
+ * the smallest maximal run that fits, the lowest of equals. Of single units it
+ * first takes words that are partly free, as long as all of a word is wanted.
  */
 #include "buddy.h"
 
@@ -135,12 +136,16 @@ static void take_words(struct block *block, unsigned word, unsigned order,
 	*part = (struct buddy_part){ .starts = 1, .word = word };
 }
 
-/* From maximal runs of whole words, order k = 6 to 9; returns the parts. */
-static unsigned take_whole_words(struct block *block, unsigned k,
-				 unsigned order, unsigned *n,
+/*
+ * From maximal runs of whole words, order k = 6 to 9; returns the parts.
+ * `words` may be older than what smaller k took: those are no runs of this
+ * order.
+ */
+static unsigned take_whole_words(struct block *block, uint64_t words,
+				 unsigned k, unsigned order, unsigned *n,
 				 struct buddy_part *parts)
 {
-	uint64_t runs = maximal_runs(free_words(block), k - WORD_SHIFT);
+	uint64_t runs = maximal_runs(words, k - WORD_SHIFT);
 	unsigned step = order < WORD_SHIFT ? 1 : 1u << (order - WORD_SHIFT);
 	unsigned nr = 0;
 
@@ -159,55 +164,75 @@ static unsigned take_whole_words(struct block *block, unsigned k,
 	return nr;
 }
 
-/* All that is free, as units. */
-static unsigned take_all(struct block *block, struct buddy_part *parts)
+/*
+ * Units of words that are partly free, where all of the word's are wanted: a
+ * batch of single pages seldom needs to look for runs. Returns the parts.
+ */
+static unsigned take_partial_words(struct block *block, unsigned *n,
+				   struct buddy_part *parts)
 {
 	unsigned nr = 0;
 
 	for (unsigned w = 0; w < BLOCK_WORDS; w++) {
 		uint64_t units = free_units(block, w);
+		unsigned there;
 
-		if (units)
-			parts[nr++] = (struct buddy_part){ .starts = units,
-							   .word = w };
+		if (units == 0 || units == ~UINT64_C(0))
+			continue;
+		there = bits_count(units);
+		if (there > *n)
+			continue;
+		parts[nr++] = (struct buddy_part){ .starts = units, .word = w };
 		block->map[w] = ~UINT64_C(0);
+		block->free = (uint16_t)(block->free - there);
+		*n -= there;
 	}
-	block->free = 0;
 	return nr;
 }
 
 unsigned buddy_take_locked(struct block *block, unsigned order, unsigned n,
 			   struct buddy_part *parts, unsigned *nr)
 {
-	unsigned largest = block->largest;
-	unsigned k;
+	unsigned largest = block->largest, k = order;
+	uint64_t words = free_words(block);
+	bool partial;
 
-	*nr = 0;
-	if (order == 0 && block->free <= n) {
-		*nr = take_all(block, parts);
-		return 0;
-	}
-	for (k = order; k < largest && n; k++) {
-		if (k < WORD_SHIFT)
-			*nr += take_from_words(block, k, order, &n,
-					       parts + *nr);
-		else
-			*nr += take_whole_words(block, k, order, &n,
-						parts + *nr);
-	}
-	/* A run of the largest order is only touched when all others were. */
-	return k < largest ? largest : largest_up_to(block, largest);
+	*nr = order == 0 ? take_partial_words(block, &n, parts) : 0;
+	partial = *nr != 0;
+	/* Nothing but whole words: no smaller run need be looked for. */
+	if (k < WORD_SHIFT && block->free == bits_count(words) * WORD_BITS)
+		k = WORD_SHIFT;
+	for (; k < WORD_SHIFT && k < largest && n; k++)
+		*nr += take_from_words(block, k, order, &n, parts + *nr);
+	for (; k < largest && n; k++)
+		*nr += take_whole_words(block, words, k, order, &n,
+					parts + *nr);
+	/* Runs of order k and more were not touched, but in partial words. */
+	if (k < largest && !(partial && largest <= WORD_SHIFT))
+		return largest;
+	return block->free ? largest_up_to(block, largest) : 0;
 }
 
-/* The block's largest, after units of one word were freed. */
-static unsigned largest_with(const struct block *block, unsigned word)
+/* The block's largest, after these units of one word were freed. */
+static unsigned largest_with(const struct block *block, unsigned word,
+			     uint64_t units)
 {
 	uint64_t bits = free_units(block, word), words;
 	unsigned k = block->largest;
 
 	if (bits != ~UINT64_C(0)) {
-		/* What is new can only count if it is larger. */
-		if (k >= WORD_SHIFT || (bits = bits_runs(bits, k)) == 0)
+		/* What is new can only count if it is larger: order k. */
+		if (k >= WORD_SHIFT)
+			return k;
+		if ((units & (units - 1)) == 0) {
+			unsigned run = 1u << k;
+			unsigned first = bits_lowest(units) & ~(run - 1);
+
+			if (~bits & bits_range(first, run))
+				return k;
+		}
+		bits = bits_runs(bits, k);
+		if (bits == 0)
 			return k;
 		while (k < WORD_SHIFT - 1 && (bits = bits_pair(bits, k)) != 0)
 			k++;
@@ -234,7 +259,7 @@ unsigned buddy_give_word_locked(struct block *block, unsigned word,
 		     (unsigned long long)units);
 	block->map[word] &= ~units;
 	block->free = (uint16_t)(block->free + n);
-	return largest_with(block, word);
+	return largest_with(block, word, units);
 }
 
 unsigned buddy_give_locked(struct block *block, unsigned unit, unsigned order)
@@ -252,7 +277,7 @@ unsigned buddy_give_locked(struct block *block, unsigned unit, unsigned order)
 		block->map[w] = 0;
 	}
 	block->free = (uint16_t)(block->free + (1u << order));
-	return largest_with(block, word);
+	return largest_with(block, word, ~UINT64_C(0));
 }
 
 void buddy_runs_locked(const struct block *block, uint64_t *runs)

@@ -18,6 +18,9 @@ struct buddy_part {
 	unsigned word;
 };
 
+/* Of one block, at most: a word's free runs have six orders, or it is whole. */
+enum { BUDDY_PARTS = BLOCK_WORDS * WORD_SHIFT };
+
 /* Order + 1 of the largest aligned free run; 0: nothing is free. */
 unsigned buddy_largest_locked(const struct block *block);
 
@@ -26,7 +29,8 @@ unsigned buddy_largest_locked(const struct block *block);
  * and is the caller's to renew: they return what it has become.
  *
  * Takes up to n runs of 2^order units, smallest free runs first, so that large
- * ones stay whole. parts[], of n at least, gets them; *nr how many parts.
+ * ones stay whole; single units out of partly free words first. parts[], of n
+ * or BUDDY_PARTS at least, gets them; *nr how many parts.
  */
 unsigned buddy_take_locked(struct block *block, unsigned order, unsigned n,
 			   struct buddy_part *parts, unsigned *nr);

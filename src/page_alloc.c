@@ -261,11 +261,12 @@ struct quire_page *quire_alloc_pages(struct quire *q, unsigned order,
 	struct quire_page *page;
 	pfn_t pfn;
 
-	if (unlikely(order >= q->fast_orders || flags) ||
-	    unlikely(!rseq_pop(q->sets, q->nr_cpus,
+	if (unlikely(order >= q->fast_orders || flags))
+		return alloc_pages_general(q, order, flags);
+	if (unlikely(!rseq_pop(q->sets, q->nr_cpus,
 			       pcp_stack_offset(pcp_list(DEFAULT_TYPE, order)),
 			       &pfn)))
-		return alloc_pages_general(q, order, flags);
+		return alloc_pages_general(q, order, 0);
 	page = memmap_page(&q->map, pfn);
 	tsan_acquire(page);
 	page_set_word(page, q->head | order);

@@ -46,9 +46,8 @@
  * Batches. A refill fills half of an empty list and leaves the lowest block on
  * top, so that a run of allocations ascends. A trim of a full list leaves the
  * newest fourth: more would be handed out again where it was freed, and blocks
- * that are nearly empty would never become whole. Either way the zone lock is
- * held for at most ZONE_BATCH blocks at a time. When the zone is nearly empty a
- * refill takes only what was asked.
+ * that are nearly empty would never become whole. When the zone is nearly empty
+ * a refill takes only what was asked.
  *
  * Renewal. What is freed and allocated in turn never reaches the zone, so it
  * stays as scattered as it was. With renewal a list is two stacks: allocations
@@ -96,10 +95,13 @@ _Static_assert(sizeof(struct pcp_set) +
 enum { TRYLOCK_SETS = 4 };
 /* In the rseq way: threads of a CPU that may be at its list and the zone. */
 enum { RSEQ_SHARES = 4 };
+enum { CACHELINE = 64 };
 /* The part of a list that a trim leaves: the newest fourth. */
 enum { TRIM_KEEPS = 4 };
 /* Slow visits in a decay period from which on a list grows. */
 enum { GROW_VISITS = 4 };
+/* By how many blocks, at most. */
+enum { GROW_STEP = 64 };
 
 uint32_t pcp_default_sets(enum quire_way way)
 {
@@ -140,8 +142,8 @@ void pcp_init(struct pcp *pcp, struct zone *zone, char *sets,
 		if (max < 2)
 			max = 0;
 		batch = max / 4;
-		if (batch > ZONE_BATCH)
-			batch = ZONE_BATCH;
+		if (batch > GROW_STEP)
+			batch = GROW_STEP;
 		if (batch == 0)
 			batch = 1;
 		pcp->high_max[order] = (uint16_t)max;
@@ -149,7 +151,7 @@ void pcp_init(struct pcp *pcp, struct zone *zone, char *sets,
 		pcp->high_min[order] =
 			(uint16_t)(max < 2 * batch ? max : 2 * batch);
 	}
-	pcp->scarce = 2 * (uint64_t)nr_cpus * ZONE_BATCH;
+	pcp->scarce = 2 * (uint64_t)nr_cpus * GROW_STEP;
 	if (pcp->scarce > pages / 16)
 		pcp->scarce = pages / 16;
 }
@@ -332,19 +334,26 @@ static void set_leave(const struct pcp *pcp, struct pcp_set *set)
 
 /* --- between lists and zone --- */
 
+/* Four at a time: it is most of what moving a block costs. */
+static void set_words(struct quire_page *pages, uint64_t word, uint32_t n,
+		      const pfn_t *pfns)
+{
+	for (; n >= 4; n -= 4, pfns += 4) {
+		page_set_word(pages + pfns[0], word);
+		page_set_word(pages + pfns[1], word);
+		page_set_word(pages + pfns[2], word);
+		page_set_word(pages + pfns[3], word);
+	}
+	for (; n; n--)
+		page_set_word(pages + *pfns++, word);
+}
+
 static void give_to_zone(const struct pcp *pcp, unsigned order, uint32_t n,
 			 const pfn_t *pfns)
 {
-	while (n) {
-		unsigned now = n < ZONE_BATCH ? n : ZONE_BATCH;
-
-		for (unsigned i = 0; i < now; i++)
-			page_set_word(memmap_page(pcp->zone->map, pfns[i]),
-				      PAGE_FREE);
-		zone_free(pcp->zone, order, now, pfns);
-		pfns += now;
-		n -= now;
-	}
+	set_words(pcp->zone->map->pages, PAGE_FREE, n, pfns);
+	if (n)
+		zone_free(pcp->zone, order, n, pfns);
 }
 
 static uint64_t parked_word(const struct pcp *pcp, unsigned order,
@@ -353,25 +362,55 @@ static uint64_t parked_word(const struct pcp *pcp, unsigned order,
 	return PAGE_PCP | order | page_tag(pcp->zone->id, type);
 }
 
-/* State words of blocks that come from the zone. */
-static void park(const struct pcp *pcp, unsigned order, enum mobility type,
-		 unsigned n, const pfn_t *pfns, uint64_t zero)
+/* State words of up to 64 blocks; bit i of zero: pfns[i] is known to be. */
+static void park_word(struct quire_page *pages, uint64_t word, unsigned n,
+		      const pfn_t *pfns, uint64_t zero)
 {
+	if (zero == ~UINT64_C(0)) {
+		word |= PAGE_ZERO;
+		zero = 0;
+	}
+	set_words(pages, word, n, pfns);
+	for (; zero; zero &= zero - 1)
+		page_set_word(pages + pfns[bits_lowest(zero)],
+			      word | PAGE_ZERO);
+}
+
+/*
+ * Whoever took or freed a run of pages in order will go on behind it: their
+ * descriptors are fetched meanwhile. The CPU's own look-ahead ends at each 4
+ * KiB of them, 256 pages.
+ */
+static void fetch_ahead(const struct pcp *pcp, pfn_t pfn, unsigned n)
+{
+	const struct quire_page *page = memmap_page(pcp->zone->map, pfn);
+
+	for (unsigned i = 1; i <= n; i += CACHELINE / sizeof(*page))
+		prefetch_to_write(page + i);
+}
+
+/* Of blocks that come from the zone. */
+static void park(const struct pcp *pcp, unsigned order, enum mobility type,
+		 unsigned n, const pfn_t *pfns, const uint64_t *zero)
+{
+	struct quire_page *pages = pcp->zone->map->pages;
 	uint64_t word = parked_word(pcp, order, type);
 
-	for (unsigned i = 0; i < n; i++, zero >>= 1)
-		page_set_word(memmap_page(pcp->zone->map, pfns[i]),
-			      zero & 1 ? word | PAGE_ZERO : word);
+	for (; n > WORD_BITS; n -= WORD_BITS, pfns += WORD_BITS)
+		park_word(pages, word, WORD_BITS, pfns, *zero++);
+	park_word(pages, word, n, pfns, n ? *zero : 0);
 }
 
 static unsigned take_from_zone(const struct pcp *pcp, unsigned order,
 			       enum mobility type, uint32_t cpu, unsigned n,
 			       pfn_t *pfns)
 {
-	uint64_t zero;
-	unsigned got = zone_alloc(pcp->zone, order, type, cpu, n, pfns, &zero);
+	uint64_t zero[ZONE_BATCH / WORD_BITS];
+	unsigned got = zone_alloc(pcp->zone, order, type, cpu, n, pfns, zero);
 
 	park(pcp, order, type, got, pfns, zero);
+	if (got >= WORD_BITS && pfns[0] - pfns[got - 1] == got - 1)
+		fetch_ahead(pcp, pfns[0], got);
 	return got;
 }
 
@@ -401,7 +440,7 @@ bool pcp_alloc_held(struct pcp *pcp, unsigned order, enum mobility type,
 	if (zone_alloc_locked(pcp->zone, order, type, PCP_CPU_NONE, 1, pfn,
 			      &zero) == 0)
 		return false;
-	park(pcp, order, type, 1, pfn, zero);
+	park(pcp, order, type, 1, pfn, &zero);
 	count_up(&pcp->direct_allocs, 1);
 	return true;
 }
@@ -443,19 +482,25 @@ static void visited(const struct pcp *pcp, struct pcp_set *set, unsigned stack)
 	cpu_stack_open(&set->stack[stack], (uint16_t)high);
 }
 
-/* Up to n blocks, in as many holds of the zone lock as it takes. */
+/*
+ * Up to n blocks, in as many holds of the zone lock as it takes, into the slots
+ * before `top`, the first one in the highest; returns how many.
+ */
 static unsigned take_batches(const struct pcp *pcp, unsigned order,
 			     enum mobility type, uint32_t cpu, unsigned n,
-			     pfn_t *pfns)
+			     pfn_t *top)
 {
 	unsigned got = 0, now, more;
 
 	while (got < n) {
 		now = n - got < ZONE_BATCH ? n - got : ZONE_BATCH;
-		more = take_from_zone(pcp, order, type, cpu, now, pfns + got);
-		got += more;
-		if (more < now)
+		more = take_from_zone(pcp, order, type, cpu, now, top - now);
+		if (more == 0)
 			break;
+		if (more < now)
+			memmove(top - more, top - now, more * sizeof(*top));
+		top -= more;
+		got += more;
 	}
 	return got;
 }
@@ -478,25 +523,33 @@ static unsigned take_back(struct pcp *pcp, struct pcp_set *set, uint32_t cpu,
 	return n - out;
 }
 
+/* Of a list, in multiples of a word: it leaves words of a block's map whole. */
+static unsigned half(unsigned high)
+{
+	return high / 2 < WORD_BITS ? high / 2
+				    : (unsigned)align_down(high / 2, WORD_BITS);
+}
+
 /*
- * What an empty list is filled with, from the bottom up: blocks of the zone,
- * the lowest on top, and above them those that came back. Returns how many.
+ * What an empty list is filled with, into the slots before `top`: blocks of the
+ * zone, the lowest on top, and above them those that came back. Returns how
+ * many.
  */
 static unsigned gather(struct pcp *pcp, struct pcp_set *set, uint32_t cpu,
-		       unsigned order, enum mobility type, pfn_t *ready)
+		       unsigned order, enum mobility type, pfn_t *top)
 {
 	bool scarce = zone_free_pages(pcp->zone) < pcp->scarce;
 	unsigned list = pcp_list(type, order), kept = 0, got = 0;
-	unsigned wanted = scarce ? 1 : capacity(set, list) / 2;
-	pfn_t taken[MAX_SLOTS], back[MAX_SLOTS];
+	unsigned wanted = scarce ? 1 : half(capacity(set, list));
+	pfn_t back[MAX_SLOTS];
 
-	if (pcp->renew)
+	if (pcp->renew) {
 		kept = take_back(pcp, set, cpu, list, scarce, back);
+		top -= kept;
+		memcpy(top, back, kept * sizeof(*top));
+	}
 	if (kept < wanted)
-		got = take_batches(pcp, order, type, cpu, wanted - kept, taken);
-	for (unsigned i = 0; i < got; i++)
-		ready[got - 1 - i] = taken[i];
-	memcpy(ready + got, back, kept * sizeof(*ready));
+		got = take_batches(pcp, order, type, cpu, wanted - kept, top);
 	return got + kept;
 }
 
@@ -505,7 +558,7 @@ static bool refill(struct pcp *pcp, struct pcp_set *set, uint32_t cpu,
 		   unsigned order, enum mobility type, pfn_t *pfn)
 {
 	unsigned list = pcp_list(type, order), n;
-	pfn_t ready[MAX_SLOTS];
+	pfn_t slots[MAX_SLOTS], *const top = slots + MAX_SLOTS;
 
 	if (!set_is_open(set))
 		set_start(pcp, set);
@@ -513,16 +566,16 @@ static bool refill(struct pcp *pcp, struct pcp_set *set, uint32_t cpu,
 	if (set_pop(pcp, set, cpu, list, pfn, 1, CPU_STACK_POPPED))
 		return true;
 	visited(pcp, set, list);
-	n = gather(pcp, set, cpu, order, type, ready);
+	n = gather(pcp, set, cpu, order, type, top);
 	if (n == 0)
 		return false;
-	*pfn = ready[--n];
+	*pfn = top[-1];
 	count_up(&set->zone_allocs, 1);
 	count_up(&set->refills, 1);
-	if (set_push(pcp, set, cpu, list, ready, n))
-		count_up(&set->state[list].entered, n);
+	if (set_push(pcp, set, cpu, list, top - n, n - 1))
+		count_up(&set->state[list].entered, n - 1);
 	else
-		give_to_zone(pcp, order, n, ready);
+		give_to_zone(pcp, order, n - 1, top - n);
 	return true;
 }
 
@@ -691,6 +744,16 @@ static uint32_t owning_cpu(const struct pcp *pcp)
 	return cpu;
 }
 
+static void reverse(pfn_t *pfns, unsigned n)
+{
+	for (unsigned i = 0; i < n / 2; i++) {
+		pfn_t pfn = pfns[i];
+
+		pfns[i] = pfns[n - 1 - i];
+		pfns[n - 1 - i] = pfn;
+	}
+}
+
 size_t pcp_alloc_bulk(struct pcp *pcp, unsigned order, enum mobility type,
 		      size_t n, pfn_t *pfns)
 {
@@ -708,6 +771,7 @@ size_t pcp_alloc_bulk(struct pcp *pcp, unsigned order, enum mobility type,
 
 		if (more == 0)
 			break;
+		reverse(pfns + got, more);
 		got += more;
 		count_up(&pcp->direct_allocs, more);
 	}

@@ -169,23 +169,28 @@ static void list_remove(struct zone *zone, struct block *block, unsigned level)
 	block->bucket = 0;
 }
 
-/*
- * After a block's free units or largest order changed: the new largest, and the
- * list that goes with it.
- */
-static void list_update(struct zone *zone, struct block *block, unsigned level,
-			unsigned largest)
+static noinline void list_move(struct zone *zone, struct block *block,
+			       unsigned level, unsigned largest)
 {
-	bool stays = block->largest == largest && block->bucket &&
-		     block->free && bucket_of(block) + 1 == block->bucket;
-
-	if (stays)
-		return;
 	if (block->bucket)
 		list_remove(zone, block, level);
 	block->largest = (uint8_t)largest;
 	if (block->free && !block->owner)
 		list_add(zone, block, level);
+}
+
+/*
+ * After a block's free units or largest order changed: the new largest, and the
+ * list that goes with it. A block that is on no list has bucket 0.
+ */
+static inline void list_update(struct zone *zone, struct block *block,
+			       unsigned level, unsigned largest)
+{
+	bool stays = block->largest == largest && block->free &&
+		     bucket_of(block) + 1 == block->bucket;
+
+	if (!stays)
+		list_move(zone, block, level, largest);
 }
 
 /* The fullest listed entry of the smallest order that fits; NULL: none. */
@@ -432,7 +437,7 @@ static unsigned take_pages(struct zone *zone, struct block *block,
 {
 	pfn_t first = (pfn_t)(memmap_pageblock_index(zone->map, block)
 			      << BLOCK_ORDER);
-	struct buddy_part taken[ZONE_BATCH];
+	struct buddy_part taken[BUDDY_PARTS];
 	uint64_t before = block->touched;
 	unsigned free = block->free, nr;
 	unsigned largest = buddy_take_locked(block, order, n, taken, &nr);
@@ -452,14 +457,17 @@ static unsigned take_pages(struct zone *zone, struct block *block,
 	return nr;
 }
 
-/* Up to *n blocks; returns how many parts they are. *n: what is missing. */
+/* Of one hold: until there are ZONE_WORDS, one pageblock after the other. */
+enum { MAX_PARTS = ZONE_WORDS - 1 + BUDDY_PARTS };
+
+/* Up to n blocks; returns how many parts they are. */
 static unsigned take_locked(struct zone *zone, unsigned order,
-			    enum mobility type, uint32_t cpu, unsigned *n,
+			    enum mobility type, uint32_t cpu, unsigned n,
 			    struct part *parts)
 {
 	unsigned nr = 0;
 
-	while (*n) {
+	while (n && nr < ZONE_WORDS) {
 		struct block *block;
 		unsigned more;
 
@@ -476,30 +484,65 @@ static unsigned take_locked(struct zone *zone, unsigned order,
 			block = pick_pageblock(zone, order, type, cpu);
 			if (!block)
 				break;
-			more = take_pages(zone, block, order, *n, parts + nr);
+			more = take_pages(zone, block, order, n, parts + nr);
 		}
 		while (more--)
-			*n -= bits_count(parts[nr++].starts);
+			n -= bits_count(parts[nr++].starts);
 	}
 	return nr;
 }
 
-/* Writes the pfns of parts; returns how many. */
+/* The pfns of a part, highest first; returns how many. */
+static unsigned part_to_pfns(const struct part *part, pfn_t *pfns)
+{
+	uint64_t starts = part->starts;
+	unsigned n = 0;
+
+	if (starts == ~UINT64_C(0)) {
+		const pfn_t last = part->base + WORD_BITS - 1;
+
+		for (unsigned i = 0; i < WORD_BITS; i++)
+			pfns[i] = last - i;
+		return WORD_BITS;
+	}
+	while (starts) {
+		unsigned at = bits_highest(starts);
+
+		pfns[n++] = part->base + at;
+		starts ^= UINT64_C(1) << at;
+	}
+	return n;
+}
+
+/* Bit i % 64 of zero[i / 64], i from first on, for those of a part's pfns. */
+static void mark_zero(const struct part *part, const pfn_t *pfns,
+		      unsigned first, unsigned end, uint64_t *zero)
+{
+	/* Memory that nobody had yet comes by whole words. */
+	if (part->zero == ~UINT64_C(0) && first % WORD_BITS == 0) {
+		zero[first / WORD_BITS] = part->zero;
+		return;
+	}
+	for (unsigned i = first; i < end; i++)
+		zero[i / WORD_BITS] |=
+			(part->zero >> (pfns[i] - part->base) & 1)
+			<< i % WORD_BITS;
+}
+
+/* Of parts, the first one last, as a stack wants them; returns how many. */
 static unsigned parts_to_pfns(const struct part *parts, unsigned nr,
-			      pfn_t *pfns, uint64_t *zero)
+			      unsigned wanted, pfn_t *pfns, uint64_t *zero)
 {
 	unsigned n = 0;
 
-	*zero = 0;
-	for (unsigned i = 0; i < nr; i++) {
-		uint64_t starts = parts[i].starts;
+	for (unsigned i = 0; i < wanted; i += WORD_BITS)
+		zero[i / WORD_BITS] = 0;
+	while (nr--) {
+		unsigned first = n;
 
-		for (; starts; starts &= starts - 1, n++) {
-			unsigned at = bits_lowest(starts);
-
-			pfns[n] = parts[i].base + at;
-			*zero |= (parts[i].zero >> at & 1) << n;
-		}
+		n += part_to_pfns(&parts[nr], pfns + n);
+		if (parts[nr].zero)
+			mark_zero(&parts[nr], pfns, first, n, zero);
 	}
 	return n;
 }
@@ -511,21 +554,31 @@ struct free_word {
 	uint64_t units;
 };
 
-/* Neighbours in one word go back as one; returns how many words. */
-static unsigned group_by_word(unsigned order, unsigned n, const pfn_t *pfns,
-			      struct free_word *words)
+/*
+ * The blocks from *pfns on, as many as one hold frees; neighbours in one word
+ * go back as one. Returns how many words.
+ */
+static unsigned group_by_word(unsigned order, const pfn_t **pfns,
+			      const pfn_t *end, struct free_word *words)
 {
+	const pfn_t *at = *pfns;
 	unsigned nr = 0;
 
-	for (unsigned i = 0; i < n; i++) {
-		pfn_t base = pfns[i] & ~(pfn_t)(WORD_BITS - 1);
+	while (at < end && nr < ZONE_WORDS) {
+		const pfn_t *first = at;
+		const pfn_t base = *first & ~(pfn_t)(WORD_BITS - 1);
+		uint64_t starts = 0;
 
-		if (nr == 0 || words[nr - 1].base != base)
-			words[nr++] = (struct free_word){ .base = base };
-		words[nr - 1].units |=
-			bits_range(pfns[i] % WORD_BITS, 1u << order);
-		words[nr - 1].n += 1u << order;
+		do
+			starts |= UINT64_C(1) << (*at++ - base);
+		while (at < end && *at - base < WORD_BITS);
+		words[nr++] = (struct free_word){
+			.base = base,
+			.n = (unsigned)(at - first) << order,
+			.units = bits_fill(starts, order),
+		};
 	}
+	*pfns = at;
 	return nr;
 }
 
@@ -544,12 +597,12 @@ static void pages_given(struct zone *zone, struct block *block,
 	list_update(zone, block, 0, largest);
 }
 
+/* Its pages were counted already. */
 static void give_word(struct zone *zone, const struct free_word *word)
 {
 	struct block *block =
 		memmap_pageblock(zone->map, word->base >> BLOCK_ORDER);
 
-	count_free(zone, &zone->free_broken, word->n);
 	pages_given(zone, block,
 		    buddy_give_word_locked(block,
 					   word->base % BLOCK_UNITS / WORD_BITS,
@@ -598,32 +651,32 @@ unsigned zone_alloc_locked(struct zone *zone, unsigned order,
 			   enum mobility type, uint32_t cpu, unsigned n,
 			   pfn_t *pfns, uint64_t *zero)
 {
-	struct part parts[ZONE_BATCH];
+	struct part parts[MAX_PARTS];
 	unsigned nr;
 
 	assert_debug(n <= ZONE_BATCH && order <= QUIRE_MAX_ORDER,
 		     "n %u, order %u", n, order);
 	assert_debug(lock_held(&zone->lock), "zone %u: not locked", zone->id);
-	nr = fault_hit(FAULT_ZONE)
-		     ? 0
-		     : take_locked(zone, order, type, cpu, &n, parts);
-	return parts_to_pfns(parts, nr, pfns, zero);
+	if (fault_hit(FAULT_ZONE))
+		return 0;
+	nr = take_locked(zone, order, type, cpu, n, parts);
+	return parts_to_pfns(parts, nr, n, pfns, zero);
 }
 
 /* The same with a shorter hold: pfns are written when the lock is free. */
 unsigned zone_alloc(struct zone *zone, unsigned order, enum mobility type,
 		    uint32_t cpu, unsigned n, pfn_t *pfns, uint64_t *zero)
 {
-	struct part parts[ZONE_BATCH];
+	struct part parts[MAX_PARTS];
 	unsigned nr = 0;
 
 	assert_debug(n <= ZONE_BATCH && order <= QUIRE_MAX_ORDER,
 		     "n %u, order %u", n, order);
 	zone_lock(zone);
 	if (!fault_hit(FAULT_ZONE))
-		nr = take_locked(zone, order, type, cpu, &n, parts);
+		nr = take_locked(zone, order, type, cpu, n, parts);
 	zone_unlock(zone);
-	return parts_to_pfns(parts, nr, pfns, zero);
+	return parts_to_pfns(parts, nr, n, pfns, zero);
 }
 
 /* Frees a run of pages of any length inside one allocated block. */
@@ -675,7 +728,7 @@ bool zone_alloc_exact_locked(struct zone *zone, unsigned order,
 
 		taken = block &&
 			take_pages(zone, block, order, 1, &part) == 1 &&
-			parts_to_pfns(&part, 1, pfn, &clean) == 1;
+			parts_to_pfns(&part, 1, 1, pfn, &clean) == 1;
 		*zero = taken && clean;
 	}
 	if (taken)
@@ -695,24 +748,41 @@ bool zone_alloc_exact(struct zone *zone, unsigned order, enum mobility type,
 	return taken;
 }
 
+/* Orders of which several blocks lie in a word. */
+static void give_words(struct zone *zone, unsigned order, unsigned n,
+		       const pfn_t *pfns)
+{
+	const pfn_t *end = pfns + n;
+
+	while (pfns < end) {
+		struct free_word words[ZONE_WORDS];
+		const pfn_t *first = pfns;
+		unsigned nr = group_by_word(order, &pfns, end, words);
+
+		fetch_entries(zone, words, nr);
+		zone_lock(zone);
+		count_free(zone, &zone->free_broken, (pfns - first) << order);
+		for (unsigned i = 0; i < nr; i++)
+			give_word(zone, &words[i]);
+		zone_unlock(zone);
+	}
+}
+
 void zone_free(struct zone *zone, unsigned order, unsigned n, const pfn_t *pfns)
 {
-	struct free_word words[ZONE_BATCH];
-	unsigned nr = 0;
-
-	assert_debug(n <= ZONE_BATCH && order <= QUIRE_MAX_ORDER,
-		     "n %u, order %u", n, order);
+	assert_debug(order <= QUIRE_MAX_ORDER, "n %u, order %u", n, order);
 	if (order < WORD_SHIFT) {
-		nr = group_by_word(order, n, pfns, words);
-		fetch_entries(zone, words, nr);
-		n = 0;
+		give_words(zone, order, n, pfns);
+		return;
 	}
-	zone_lock(zone);
-	for (unsigned i = 0; i < nr; i++)
-		give_word(zone, &words[i]);
-	for (unsigned i = 0; i < n; i++)
-		give_block(zone, order, pfns[i]);
-	zone_unlock(zone);
+	for (unsigned i = 0; i < n;) {
+		unsigned end = n - i < ZONE_WORDS ? n : i + ZONE_WORDS;
+
+		zone_lock(zone);
+		for (; i < end; i++)
+			give_block(zone, order, pfns[i]);
+		zone_unlock(zone);
+	}
 }
 
 void zone_disown(struct zone *zone, uint32_t cpu)

@@ -17,8 +17,14 @@
 #include "memmap.h"
 #include "quire/quire.h"
 
-/* Entries that may move in one hold of the zone lock. */
-enum { ZONE_BATCH = 64 };
+/*
+ * What may move in one hold of the zone lock: words of maps, or blocks of 64
+ * pages and more. A word costs the same whether one page of it moves or all 64,
+ * and a hold costs others what the lock's cache line takes to come and go.
+ */
+enum { ZONE_WORDS = 32 };
+/* Blocks that one call may take. */
+enum { ZONE_BATCH = 256 };
 /* Fullness classes of a list: by free units, 32 a class. */
 enum { NR_BUCKETS = 16 };
 
@@ -81,8 +87,10 @@ void zone_unlock(struct zone *zone);
 
 /*
  * Takes up to n <= ZONE_BATCH blocks of an order, 0 to 18, for a CPU (or
- * UINT32_MAX for nobody); returns how many, 0 when no run is left. Bit i of
- * *zero: the memory of pfns[i] was never handed out.
+ * UINT32_MAX for nobody), as many as one hold has; returns how many, 0 when no
+ * run is left. In pfns[] the first one, of a run the lowest, comes last: as a
+ * stack wants it. Bit i % 64 of zero[i / 64]: the memory of pfns[i] was never
+ * handed out.
  */
 unsigned zone_alloc(struct zone *zone, unsigned order, enum mobility type,
 		    uint32_t cpu, unsigned n, pfn_t *pfns, uint64_t *zero);
@@ -100,7 +108,7 @@ unsigned zone_alloc_locked(struct zone *zone, unsigned order,
 bool zone_alloc_exact_locked(struct zone *zone, unsigned order,
 			     enum mobility type, uint64_t pages, pfn_t *pfn,
 			     bool *zero);
-/* Frees n <= ZONE_BATCH blocks of an order. */
+/* Frees n blocks of an order, in as many holds as it takes. */
 void zone_free(struct zone *zone, unsigned order, unsigned n,
 	       const pfn_t *pfns);
 

@@ -23,14 +23,14 @@ static uint64_t random_word(struct test_rng *rng)
 	return word;
 }
 
-static void test_lowest_and_count(void **state)
+static void test_lowest_highest_and_count(void **state)
 {
 	struct test_rng rng = test_seed();
 
 	(void)state;
 	for (int round = 0; round < 20000; round++) {
 		uint64_t word = random_word(&rng);
-		unsigned count = 0, lowest = 64;
+		unsigned count = 0, lowest = 64, highest = 64;
 
 		for (unsigned i = 0; i < 64; i++)
 			count += bit(word, i);
@@ -38,11 +38,20 @@ static void test_lowest_and_count(void **state)
 			if (bit(word, i))
 				lowest = i;
 		assert_int_equal(bits_count(word), count);
-		if (word)
+		for (unsigned i = 0; i < 64; i++)
+			if (bit(word, i))
+				highest = i;
+		if (word) {
 			assert_int_equal(bits_lowest(word), lowest);
+			assert_int_equal(bits_highest(word), highest);
+		}
 	}
-	assert_int_equal(bits_lowest(1), 0);
-	assert_int_equal(bits_lowest(UINT64_C(1) << 63), 63);
+	for (unsigned i = 0; i < 64; i++) {
+		assert_int_equal(bits_lowest(UINT64_C(1) << i), i);
+		assert_int_equal(bits_highest(UINT64_C(1) << i), i);
+		assert_int_equal(bits_lowest(~UINT64_C(0) << i), i);
+		assert_int_equal(bits_highest(~UINT64_C(0) >> i), 63 - i);
+	}
 }
 
 /* All words of a few bits in every place, and words full but for a few. */
@@ -162,6 +171,18 @@ static void test_first(void **state)
 	}
 }
 
+/* Of a full word as many as are asked for, none and all among them. */
+static void test_first_of_full(void **state)
+{
+	(void)state;
+	for (unsigned n = 0; n <= 64; n++) {
+		uint64_t first = bits_first(~UINT64_C(0), n);
+
+		for (unsigned i = 0; i < 64; i++)
+			assert_int_equal(bit(first, i), i < n);
+	}
+}
+
 static uint64_t byte(uint64_t word, unsigned at)
 {
 	return word >> 8 * at & 0xff;
@@ -246,13 +267,14 @@ static void test_align(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_lowest_and_count),
+		cmocka_unit_test(test_lowest_highest_and_count),
 		cmocka_unit_test(test_count),
 		cmocka_unit_test(test_range),
 		cmocka_unit_test(test_aligned),
 		cmocka_unit_test(test_runs),
 		cmocka_unit_test(test_fill),
 		cmocka_unit_test(test_first),
+		cmocka_unit_test(test_first_of_full),
 		cmocka_unit_test(test_of_bytes),
 		cmocka_unit_test(test_to_bytes),
 		cmocka_unit_test(test_order),

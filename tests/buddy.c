@@ -97,6 +97,7 @@ static unsigned take_units(struct fixture *f, unsigned order, unsigned n,
 	f->block.largest =
 		(uint8_t)buddy_take_locked(&f->block, order, n, parts, &nr);
 	assert_int_equal(f->block.largest, buddy_largest_locked(&f->block));
+	assert_true(nr <= BUDDY_PARTS);
 	for (unsigned i = 0; i < nr; i++) {
 		assert_int_not_equal(parts[i].starts, 0);
 		for (unsigned at = 0; at < 64; at++)
@@ -107,25 +108,38 @@ static unsigned take_units(struct fixture *f, unsigned order, unsigned n,
 	return got;
 }
 
-static int compare_units(const void *a, const void *b)
+/* Single units: all of a partly free word, where as many are wanted. */
+static unsigned ref_take_partial(struct reference *ref, unsigned n,
+				 uint16_t *units)
 {
-	return *(const uint16_t *)a - *(const uint16_t *)b;
+	unsigned got = 0;
+
+	for (unsigned w = 0; w < BLOCK_WORDS; w++) {
+		unsigned there = ref->free_in[6][w];
+
+		if (there == 64 || there > n - got)
+			continue;
+		for (unsigned unit = w * 64; unit < w * 64 + 64; unit++)
+			if (ref->free_in[0][unit]) {
+				ref_change(ref, unit, -1);
+				units[got++] = (uint16_t)unit;
+			}
+	}
+	return got;
 }
 
 static unsigned take(struct fixture *f, unsigned order, unsigned n,
 		     uint16_t *units)
 {
 	uint16_t expected[BLOCK_UNITS];
-	bool all = order == 0 && f->block.free <= n;
-	unsigned got = take_units(f, order, n, units);
+	unsigned got = take_units(f, order, n, units), i = 0;
 
 	assert_true(got <= n);
-	for (unsigned i = 0; i < got; i++)
+	if (order == 0)
+		i = ref_take_partial(&f->ref, n, expected);
+	for (; i < got; i++)
 		expected[i] = (uint16_t)ref_take(&f->ref, order);
-	/* When all that is free goes, it goes in another order. */
-	if (all)
-		qsort(expected, got, sizeof(expected[0]), compare_units);
-	for (unsigned i = 0; i < got; i++)
+	for (i = 0; i < got; i++)
 		assert_int_equal(units[i], expected[i]);
 	if (got < n)
 		assert_int_equal(ref_take(&f->ref, order), BLOCK_UNITS);

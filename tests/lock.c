@@ -164,6 +164,150 @@ static void test_parking(void **state)
 	assert_int_equal(atomic_load(&lock.word), 0);
 }
 
+/* --- polled and shared --- */
+
+enum { SHARES = 3 };
+
+struct sharers {
+	struct lock lock;
+	unsigned turns;
+	uint64_t sum;		 /* of those alone */
+	_Atomic unsigned inside; /* that share the lock */
+	_Atomic unsigned most, wrong;
+};
+
+static void be_alone(struct sharers *s, bool off_cpu)
+{
+	if (atomic_load(&s->inside))
+		atomic_fetch_add(&s->wrong, 1);
+	s->sum++;
+	if (off_cpu)
+		sched_yield();
+	if (atomic_load(&s->inside))
+		atomic_fetch_add(&s->wrong, 1);
+	lock_release_polled(&s->lock);
+}
+
+static void *alone_turns(void *arg)
+{
+	struct sharers *s = arg;
+
+	for (unsigned i = 0; i < s->turns; i++) {
+		if (i % 3 || !lock_try(&s->lock))
+			lock_acquire_polled(&s->lock);
+		be_alone(s, i % 64 == 0);
+	}
+	return NULL;
+}
+
+static void *shared_turns(void *arg)
+{
+	struct sharers *s = arg;
+
+	for (unsigned i = 0; i < s->turns;) {
+		unsigned here, most = atomic_load(&s->most);
+
+		if (!lock_try_shared(&s->lock, SHARES)) {
+			sched_yield();
+			continue;
+		}
+		here = atomic_fetch_add(&s->inside, 1) + 1;
+		if (here > SHARES)
+			atomic_fetch_add(&s->wrong, 1);
+		while (here > most &&
+		       !atomic_compare_exchange_weak(&s->most, &most, here))
+			;
+		if (i++ % 64 == 0)
+			sched_yield();
+		atomic_fetch_sub(&s->inside, 1);
+		lock_release_shared(&s->lock);
+	}
+	return NULL;
+}
+
+/* One alone or a few together, and who waits is not kept out for good. */
+static void test_alone_or_shared(void **state)
+{
+	struct sharers s = { .turns = TEST_SANITIZED ? 500 : 5000 };
+	pthread_t threads[THREADS];
+
+	(void)state;
+	lock_init(&s.lock, LOCK_RANK_PCP);
+	for (int i = 0; i < THREADS; i++)
+		assert_int_equal(
+			pthread_create(&threads[i], NULL,
+				       i % 3 ? shared_turns : alone_turns, &s),
+			0);
+	for (int i = 0; i < THREADS; i++)
+		pthread_join(threads[i], NULL);
+	assert_int_equal(s.sum, (uint64_t)THREADS / 3 * s.turns);
+	assert_int_equal(atomic_load(&s.wrong), 0);
+	assert_true(atomic_load(&s.most) <= SHARES);
+	assert_int_equal(atomic_load(&s.lock.word), 0);
+}
+
+/* The word as others leave it, one of whom waits. */
+static void test_shared_word(void **state)
+{
+	struct lock lock = LOCK_INIT(LOCK_RANK_PCP);
+
+	(void)state;
+	for (uint32_t others = 0; others < SHARES; others++) {
+		atomic_store(&lock.word, others * LOCK_SHARE);
+		assert_true(lock_try_shared(&lock, SHARES));
+		assert_int_equal(atomic_load(&lock.word),
+				 (others + 1) * LOCK_SHARE);
+		assert_false(lock_try(&lock));
+		lock_release_shared(&lock);
+		assert_int_equal(atomic_load(&lock.word), others * LOCK_SHARE);
+		atomic_store(&lock.word, others * LOCK_SHARE | LOCK_WANTED);
+		assert_false(lock_try_shared(&lock, SHARES));
+	}
+	atomic_store(&lock.word, SHARES * LOCK_SHARE);
+	assert_false(lock_try_shared(&lock, SHARES));
+	atomic_store(&lock.word, LOCK_HELD);
+	assert_false(lock_try_shared(&lock, SHARES));
+	atomic_store(&lock.word, LOCK_WANTED);
+	lock_acquire_polled(&lock);
+	assert_int_equal(atomic_load(&lock.word), LOCK_HELD);
+	lock_release_polled(&lock);
+	assert_int_equal(atomic_load(&lock.word), 0);
+}
+
+static void *wait_polled(void *arg)
+{
+	struct waiter *w = arg;
+	uint64_t cpu = nanoseconds(CLOCK_THREAD_CPUTIME_ID);
+	uint64_t wall = nanoseconds(CLOCK_MONOTONIC);
+
+	lock_acquire_polled(w->lock);
+	w->cpu = nanoseconds(CLOCK_THREAD_CPUTIME_ID) - cpu;
+	w->wall = nanoseconds(CLOCK_MONOTONIC) - wall;
+	lock_release_polled(w->lock);
+	return NULL;
+}
+
+/* Who waits for a shared lock keeps new sharers out, and sleeps meanwhile. */
+static void test_polled_wait(void **state)
+{
+	const struct timespec hold = { .tv_nsec = 200000000 };
+	struct lock lock = LOCK_INIT(LOCK_RANK_PCP);
+	struct waiter w = { &lock, 0, 0 };
+	pthread_t thread;
+
+	(void)state;
+	assert_true(lock_try_shared(&lock, SHARES));
+	assert_int_equal(pthread_create(&thread, NULL, wait_polled, &w), 0);
+	while (!(atomic_load(&lock.word) & LOCK_WANTED))
+		sched_yield();
+	nanosleep(&hold, NULL);
+	assert_int_equal(atomic_load(&lock.word), LOCK_SHARE | LOCK_WANTED);
+	lock_release_shared(&lock);
+	pthread_join(thread, NULL);
+	assert_true(w.cpu < w.wall / 2);
+	assert_int_equal(atomic_load(&lock.word), 0);
+}
+
 /* --- debug builds --- */
 
 static struct lock pair[2];
@@ -300,6 +444,9 @@ int main(void)
 		cmocka_unit_test(test_try),
 		cmocka_unit_test(test_zero_filled),
 		cmocka_unit_test(test_parking),
+		cmocka_unit_test(test_alone_or_shared),
+		cmocka_unit_test(test_shared_word),
+		cmocka_unit_test(test_polled_wait),
 		cmocka_unit_test(test_rank),
 		cmocka_unit_test(test_rank_try),
 		cmocka_unit_test(test_address_order),

@@ -14,6 +14,8 @@
 
 /* BLOCKS: pageblocks a CPU */
 enum { NR_CPUS = 2, BLOCKS = 128, DECAY_MS = 1000000 };
+/* The most by which a list grows; a word of a map: half lists are multiples. */
+enum { STEP = 64, WORD = 64 };
 #define TYPE MOBILITY_UNMOVABLE
 
 struct fixture {
@@ -189,6 +191,14 @@ static uint16_t capacity(unsigned stack)
 	return atomic_load(&my_set()->stack[stack].high);
 }
 
+/* With how many blocks a refill comes: half the capacity, in whole words. */
+static uint32_t half_of(uint32_t capacity)
+{
+	uint32_t half = capacity / 2;
+
+	return half < WORD ? half : half - half % WORD;
+}
+
 static struct pcp_count counts(void)
 {
 	struct pcp_count count = { 0 };
@@ -243,10 +253,10 @@ static void test_refill(void **state)
 		uint64_t free = zone_free_pages(&f.zone);
 		uint64_t locks = atomic_load(&f.zone.locks);
 		pfn_t pfn = take(order);
-		uint32_t half = capacity(order) / 2;
+		uint32_t half = half_of(capacity(order));
 
 		assert_int_equal(capacity(order), f.pcp.high_min[order]);
-		assert_true(half > 1 && half <= ZONE_BATCH);
+		assert_true(half > 1 && half <= STEP);
 		assert_int_equal(listed(order), half - 1);
 		assert_int_equal(zone_free_pages(&f.zone),
 				 free - ((uint64_t)half << order));
@@ -259,7 +269,7 @@ static void test_refill(void **state)
 	}
 }
 
-/* Half a list that has grown is more than a hold of the zone lock may move. */
+/* Half a list that has grown as well comes in one hold of the zone lock. */
 static void test_refill_grown(void **state)
 {
 	pfn_t last;
@@ -276,15 +286,91 @@ static void test_refill_grown(void **state)
 		assert_int_equal(pfn, last + 1);
 		last = pfn;
 		if (empty) {
-			uint32_t half = capacity(0) / 2;
-
-			assert_int_equal(listed(0), half - 1);
-			holds = (half + ZONE_BATCH - 1) / ZONE_BATCH;
+			assert_int_equal(listed(0), half_of(capacity(0)) - 1);
+			holds = 1;
 		}
 		assert_int_equal(atomic_load(&f.zone.locks), locks + holds);
 	}
-	assert_true(capacity(0) / 2 > ZONE_BATCH);
+	assert_int_equal(half_of(capacity(0)), ZONE_BATCH);
 	assert_int_equal(zone_free_pages(&f.zone), f.pages - last - 1);
+	assert_int_equal(zone_validate(&f.zone), 0);
+}
+
+/*
+ * The zone has nothing free but one page of each word of the first `blocks`
+ * pageblocks that are whole now; returns how many.
+ */
+static uint32_t scatter(uint32_t blocks)
+{
+	pfn_t *pfns = malloc((size_t)blocks * BLOCK_WORDS * sizeof(*pfns));
+	uint64_t locks;
+	uint32_t n = 0;
+	bool zero;
+
+	assert_non_null(pfns);
+	for (uint32_t i = 0; i < blocks; i++) {
+		pfn_t pfn;
+
+		assert_true(pcp_alloc_exact(&f.pcp, 9, TYPE, 512, &pfn, &zero));
+		for (uint32_t w = 0; w < BLOCK_WORDS; w++)
+			pfns[n++] = pfn + w * WORD;
+	}
+	while (f.zone.free_whole)
+		take_direct(9);
+	while (zone_free_pages(&f.zone))
+		take_direct(0);
+	locks = atomic_load(&f.zone.locks);
+	pcp_free_direct(&f.pcp, 0, n, pfns);
+	assert_int_equal(atomic_load(&f.zone.locks),
+			 locks + (n + ZONE_WORDS - 1) / ZONE_WORDS);
+	free(pfns);
+	return n;
+}
+
+/*
+ * Where a hold moves fewer blocks than are wanted, refills, bulk calls and
+ * drains take as many holds as it needs, and are as complete.
+ */
+static void test_scattered(void **state)
+{
+	const uint32_t blocks = 64, bulk = 3 * ZONE_WORDS + 8;
+	pfn_t pfns[3 * ZONE_WORDS + 8];
+	uint64_t locks;
+	uint32_t n;
+
+	(void)state;
+	need_way();
+	start(BLOCKS, DECAY_MS);
+	while (capacity(0) < f.pcp.high_max[0])
+		take(0);
+	pcp_hold_all(&f.pcp, true);
+	pcp_release_all(&f.pcp);
+	n = scatter(blocks * f.nr_cpus);
+	assert_true(n >= f.pcp.scarce + ZONE_BATCH + bulk);
+	locks = atomic_load(&f.zone.locks);
+	take(0);
+	assert_int_equal(listed(0), ZONE_BATCH - 1);
+	assert_int_equal(zone_free_pages(&f.zone), n - ZONE_BATCH);
+	assert_int_equal(atomic_load(&f.zone.locks),
+			 locks + ZONE_BATCH / ZONE_WORDS);
+	assert_int_equal(zone_validate(&f.zone), 0);
+	pcp_hold_all(&f.pcp, true);
+	pcp_release_all(&f.pcp);
+	assert_int_equal(zone_free_pages(&f.zone), n - 1);
+	assert_int_equal(atomic_load(&f.zone.locks),
+			 locks + 2 * (ZONE_BATCH / ZONE_WORDS));
+	assert_int_equal(pcp_alloc_bulk(&f.pcp, 0, TYPE, bulk, pfns), bulk);
+	assert_int_equal(atomic_load(&f.zone.locks),
+			 locks + 2 * (ZONE_BATCH / ZONE_WORDS) + 4);
+	for (uint32_t i = 1; i < bulk; i++)
+		if (pfns[i] / BLOCK_UNITS == pfns[i - 1] / BLOCK_UNITS)
+			assert_true(pfns[i] > pfns[i - 1]);
+	assert_int_equal(zone_free_pages(&f.zone), n - 1 - bulk);
+	/* What comes from nearly empty pageblocks is all there is. */
+	n -= 1 + bulk;
+	for (uint32_t i = 0; i < n; i++)
+		take(0);
+	assert_int_equal(zone_free_pages(&f.zone) + counts().parked_pages, 0);
 	assert_int_equal(zone_validate(&f.zone), 0);
 }
 
@@ -409,6 +495,7 @@ static void test_grow_and_shrink(void **state)
 	start(BLOCKS, DECAY_MS);
 	most = f.pcp.high_max[0];
 	high = f.pcp.high_min[0];
+	assert_int_equal(f.pcp.batch[0], STEP);
 	/* Three visits to the zone in a period are not enough. */
 	for (unsigned visit = 1; visit <= 12; visit++) {
 		take(0);
@@ -417,7 +504,7 @@ static void test_grow_and_shrink(void **state)
 		if (high > most)
 			high = most;
 		assert_int_equal(capacity(0), high);
-		assert_int_equal(listed(0), high / 2 - 1);
+		assert_int_equal(listed(0), half_of(high) - 1);
 		take_all_listed(0);
 		assert_int_equal(capacity(0), high);
 	}
@@ -568,6 +655,7 @@ static void check_budget(uint64_t pages, uint32_t cpus, unsigned renew)
 	struct zone zone = { .nr_owners = 0 };
 	struct pcp pcp = { .nr_cpus = 0 };
 	uint64_t share = pages / (8 * (uint64_t)cpus), sum = 0;
+	uint64_t scarce = 2 * (uint64_t)cpus * STEP;
 	unsigned stacks = renew ? 2 : 1;
 
 	atomic_store(&zone.free, pages);
@@ -575,7 +663,7 @@ static void check_budget(uint64_t pages, uint32_t cpus, unsigned renew)
 	for (unsigned order = 0; order < PCP_ORDERS; order++) {
 		sum += (uint64_t)pcp.high_max[order] * stacks << order;
 		assert_true(pcp.batch[order] >= 1);
-		assert_true(pcp.batch[order] <= ZONE_BATCH);
+		assert_true(pcp.batch[order] <= STEP);
 		assert_true(pcp.high_min[order] <= pcp.high_max[order]);
 		if (pcp.high_max[order])
 			assert_true(pcp.batch[order] < pcp.high_max[order] &&
@@ -586,7 +674,7 @@ static void check_budget(uint64_t pages, uint32_t cpus, unsigned renew)
 			assert_int_equal(pcp.high_max[order], 0);
 	}
 	assert_true(sum <= share);
-	assert_true(pcp.scarce <= pages / 16);
+	assert_int_equal(pcp.scarce, scarce < pages / 16 ? scarce : pages / 16);
 }
 
 static void test_budget(void **state)
@@ -817,7 +905,7 @@ static void check_what_comes(unsigned renew, unsigned order, uint32_t n)
 	pfn_t pfns[512], pfn, low[512];
 
 	start_with_back(renew, order, n, pfns);
-	half = capacity(order) / 2;
+	half = half_of(capacity(order));
 	got = kept < half ? half - kept : 0;
 	before = counts();
 	free = zone_free_pages(&f.zone);
@@ -834,8 +922,7 @@ static void check_what_comes(unsigned renew, unsigned order, uint32_t n)
 			 free + ((uint64_t)out << order) -
 				 ((uint64_t)got << order));
 	assert_int_equal(atomic_load(&f.zone.locks),
-			 locks + (out + ZONE_BATCH - 1) / ZONE_BATCH +
-				 (got + ZONE_BATCH - 1) / ZONE_BATCH);
+			 locks + (out > 0) + (got > 0));
 	check_renewed_counts(&before, order, out, got);
 	memcpy(low, list_items(order), listed(order) * sizeof(*low));
 	for (uint32_t i = 0; i < listed(order); i++)
@@ -870,7 +957,7 @@ static void test_renew(void **state)
 							ns[k]);
 				check_what_comes(renews[i], order, ns[k]);
 			}
-		/* More than one hold of the zone lock may move. */
+		/* Most of a back, and a full one. */
 		for (uint32_t n = 100; n <= 128; n += 14) {
 			check_what_goes(renews[i], 0, n);
 			check_what_comes(renews[i], 0, n);
@@ -1016,7 +1103,7 @@ static void test_renew_scarce(void **state)
 	assert_int_equal(listed(back(0)), 0);
 	assert_int_equal(zone_free_pages(&f.zone) + listed(0),
 			 f.pcp.scarce + 8 - 1);
-	assert_int_equal(listed(0), capacity(0) / 2 - 1);
+	assert_int_equal(listed(0), half_of(capacity(0)) - 1);
 }
 
 /* The last pages lie on a back alone: they are handed out, one by one. */
@@ -1158,7 +1245,7 @@ static void test_renew_left(void **state)
 				 before.pushes + before.zone_frees);
 		assert_int_equal(zone_validate(&f.zone), 0);
 		take(0);
-		assert_int_equal(listed(0), capacity(0) / 2 - 1);
+		assert_int_equal(listed(0), half_of(capacity(0)) - 1);
 	}
 }
 
@@ -1239,6 +1326,84 @@ static void test_lock_taken(void **state)
 	assert_int_equal(counts().zone_frees, 1);
 }
 
+/* The trylock way: a CPU's next set stands in for one whose holder is away. */
+static void test_spare_set(void **state)
+{
+	_Atomic uint32_t *words[2];
+	uint32_t there;
+	pfn_t pfn;
+
+	(void)state;
+	start(BLOCKS, DECAY_MS);
+	f.pcp.step = 1;
+	for (uint32_t i = 0; i < 2; i++)
+		words[i] = &pcp_set(&f.pcp, i)->lock.word;
+	f.cpu = 0;
+	pfn = take(0);
+	there = listed(0);
+	assert_int_equal(there, half_of(capacity(0)) - 1);
+	atomic_store(words[0], LOCK_HELD);
+	give(0, pfn);
+	assert_int_equal(listed(0), there);
+	f.cpu = 1;
+	assert_int_equal(listed(0), 1);
+	assert_int_equal(take(0), pfn);
+	take(0);
+	assert_int_equal(listed(0), half_of(capacity(0)) - 1);
+	/* Neither can be had. */
+	atomic_store(words[1], LOCK_HELD);
+	give(0, pfn);
+	assert_int_equal(listed(0), half_of(capacity(0)) - 1);
+	atomic_store(words[1], 0);
+	atomic_store(words[0], 0);
+	assert_int_equal(counts().zone_frees, 1);
+	f.cpu = 0;
+	take(0);
+	assert_int_equal(listed(0), there - 1);
+	pcp_hold_all(&f.pcp, true);
+	pcp_release_all(&f.pcp);
+	assert_int_equal(zone_free_pages(&f.zone), f.pages - 2);
+	assert_int_equal(zone_validate(&f.zone), 0);
+}
+
+/* The rseq way: a few may be at a list and the zone, the next ones pass by. */
+static void test_shared_set(void **state)
+{
+	_Atomic uint32_t *word;
+	uint32_t others = 0;
+
+	(void)state;
+	need_way();
+	start(BLOCKS, DECAY_MS);
+	word = &my_set()->lock.word;
+	for (;; others++) {
+		struct pcp_count before = counts(), after;
+		uint64_t free = zone_free_pages(&f.zone);
+
+		assert_true(others < 100);
+		atomic_store(word, others * LOCK_SHARE);
+		take(0);
+		assert_int_equal(atomic_load(word), others * LOCK_SHARE);
+		atomic_store(word, 0);
+		after = counts();
+		assert_int_equal(after.zone_allocs, before.zone_allocs + 1);
+		if (listed(0) == 0) {
+			assert_int_equal(zone_free_pages(&f.zone), free - 1);
+			break;
+		}
+		assert_int_equal(after.refills, before.refills + 1);
+		take_all_listed(0);
+	}
+	assert_true(others >= 2);
+	/* Alone is alone. */
+	atomic_store(word, LOCK_HELD);
+	take(0);
+	assert_int_equal(atomic_load(word), LOCK_HELD);
+	atomic_store(word, 0);
+	assert_int_equal(listed(0), 0);
+	assert_int_equal(zone_validate(&f.zone), 0);
+}
+
 /* --- who has no lists --- */
 
 static void test_no_cpu(void **state)
@@ -1276,6 +1441,7 @@ static void test_no_cpu(void **state)
 static void test_bulk(void **state)
 {
 	pfn_t pfns[500], top[3];
+	uint64_t locks;
 
 	(void)state;
 	need_way();
@@ -1287,8 +1453,14 @@ static void test_bulk(void **state)
 	assert_int_equal(pcp_alloc_bulk(&f.pcp, 0, TYPE, 2, pfns), 2);
 	assert_int_equal(pfns[0], top[1]);
 	assert_int_equal(pfns[1], top[2]);
+	locks = atomic_load(&f.zone.locks);
 	assert_int_equal(pcp_alloc_bulk(&f.pcp, 0, TYPE, 500, pfns), 500);
 	assert_int_equal(pfns[0], top[0]);
+	/* The rest from the zone, in two calls. */
+	assert_true(499 > ZONE_BATCH && 499 <= 2 * ZONE_BATCH);
+	assert_int_equal(atomic_load(&f.zone.locks), locks + 2);
+	for (int i = 1; i < 500; i++)
+		assert_int_equal(pfns[i], top[2] + (pfn_t)i);
 	for (int i = 0; i < 500; i++) {
 		uint64_t word = page_word(memmap_page(&f.map, pfns[i]));
 
@@ -1310,17 +1482,22 @@ static uint32_t owned(void)
 /* Decay looks after open sets: whoever has none owns no block. */
 static void test_bulk_owns_if_open(void **state)
 {
-	pfn_t pfns[200];
+	/* Two calls of the zone each. */
+	enum { MANY = ZONE_BATCH + 44 };
+	pfn_t pfns[MANY];
 
 	(void)state;
 	need_way();
 	start(BLOCKS, DECAY_MS);
 	assert_true(f.zone.nr_owners > f.cpu);
-	assert_int_equal(pcp_alloc_bulk(&f.pcp, 0, TYPE, 200, pfns), 200);
+	assert_int_equal(pcp_alloc_bulk(&f.pcp, 0, TYPE, MANY, pfns), MANY);
 	assert_int_equal(owned(), 0);
 	take(1);
-	assert_int_equal(pcp_alloc_bulk(&f.pcp, 0, TYPE, 200, pfns), 200);
-	assert_int_not_equal(owned(), 0);
+	assert_int_equal(owned(), 0);
+	/* The first call uses up one pageblock and breaks another, which the
+	 * second finds on the lists. */
+	assert_int_equal(pcp_alloc_bulk(&f.pcp, 0, TYPE, MANY, pfns), MANY);
+	assert_int_equal(owned(), pfns[MANY - 1] / BLOCK_UNITS + 1);
 	/* Bulk calls that pass the lists by do the timed work as well. */
 	for (int looks = 0; looks < 2; looks++) {
 		assert_int_not_equal(owned(), 0);
@@ -1508,12 +1685,17 @@ int main(void)
 {
 	static enum quire_way ways[] = { QUIRE_WAY_RSEQ, QUIRE_WAY_TRYLOCK,
 					 QUIRE_WAY_BOUND };
+	const struct CMUnitTest of_one_way[] = {
+		in_way(test_shared_set, &ways[0]),
+		in_way(test_spare_set, &ways[1]),
+	};
 	int failed = 0;
 
 	for (size_t i = 0; i < TEST_LENGTH(ways); i++) {
 		const struct CMUnitTest tests[] = {
 			in_way(test_refill, &ways[i]),
 			in_way(test_refill_grown, &ways[i]),
+			in_way(test_scattered, &ways[i]),
 			in_way(test_refill_smallest, &ways[i]),
 			in_way(test_trim, &ways[i]),
 			in_way(test_trim_after_shrink, &ways[i]),
@@ -1553,5 +1735,7 @@ int main(void)
 		printf("# way %s\n", quire_way_name(ways[i]));
 		failed += cmocka_run_group_tests_name("pcp", tests, NULL, NULL);
 	}
+	failed += cmocka_run_group_tests_name("pcp, one way", of_one_way, NULL,
+					      NULL);
 	return failed;
 }

@@ -129,16 +129,14 @@ static bool ref_touch_large(struct fixture *f, unsigned order, pfn_t pfn)
  * group of 8 of theirs was handed out before this hold, and no group counts as
  * never handed out in a pageblock that was whole again meanwhile.
  */
-static uint64_t ref_touch(struct fixture *f, const struct zone *zone,
-			  unsigned order, unsigned n, const pfn_t *pfns)
+static void ref_touch(struct fixture *f, const struct zone *zone,
+		      unsigned order, unsigned n, const pfn_t *pfns, bool *zero)
 {
 	uint64_t groups = order < 3 ? 1 : UINT64_C(1) << (order - 3);
-	uint64_t zero = 0;
 
 	for (unsigned i = 0; i < n; i++) {
 		if (order >= 9)
-			zero |= (uint64_t)ref_touch_large(f, order, pfns[i])
-				<< i;
+			zero[i] = ref_touch_large(f, order, pfns[i]);
 		else if (ref_whole(f, zone, pfns[i]) &&
 			 *block_at(f, pfns[i]) == BEFORE)
 			memset(groups_at(f, pfns[i] / 512 * 512), 1, 64);
@@ -146,13 +144,13 @@ static uint64_t ref_touch(struct fixture *f, const struct zone *zone,
 			*block_at(f, pfns[i]) = JUST_NOW;
 	}
 	for (unsigned i = 0; i < n && order < 9; i++)
-		if (!memchr(groups_at(f, pfns[i]), 1, groups))
-			zero |= UINT64_C(1) << i;
+		zero[i] = !memchr(groups_at(f, pfns[i]), 1, groups);
 	for (unsigned i = 0; i < n && order < 9; i++) {
 		memset(groups_at(f, pfns[i]), 1, groups);
 		*block_at(f, pfns[i]) = BEFORE;
 	}
-	return f->map.region.known_zero ? zero : 0;
+	for (unsigned i = 0; i < n; i++)
+		zero[i] = zero[i] && f->map.region.known_zero;
 }
 
 static void mark_taken(struct fixture *f, const struct zone *zone, pfn_t pfn,
@@ -243,23 +241,78 @@ static void check_same(struct fixture *f)
 
 /* --- calls that keep the reference --- */
 
+/*
+ * How many maps' words a batch lies in, of orders 6 and more how many blocks it
+ * is: a hold ends when it has moved ZONE_WORDS.
+ */
+static unsigned ref_words(unsigned order, unsigned n, const pfn_t *pfns)
+{
+	unsigned words = 0;
+
+	for (unsigned i = 0; i < n; i++)
+		words += order >= 6 || i == 0 ||
+			 pfns[i] / 64 != pfns[i - 1] / 64;
+	return words;
+}
+
+static int compare_pfns(const void *a, const void *b)
+{
+	const pfn_t *x = a, *y = b;
+
+	return (*x > *y) - (*x < *y);
+}
+
+/*
+ * One hold, which took as much as it may: a pageblock, of eight words, is begun
+ * only before it has ZONE_WORDS.
+ */
+static void check_hold(const struct zone *zone, uint64_t locks, unsigned order,
+		       unsigned n, const pfn_t *pfns)
+{
+	pfn_t sorted[ZONE_BATCH];
+
+	assert_int_equal(atomic_load(&zone->locks), locks + 1);
+	if (n)
+		memcpy(sorted, pfns, n * sizeof(*pfns));
+	qsort(sorted, n, sizeof(*sorted), compare_pfns);
+	assert_true(ref_words(order, n, sorted) <=
+		    ZONE_WORDS + (order < 9 ? BLOCK_WORDS - 1 : 0));
+}
+
+/* *zeros: how many of them are known to be zero. */
+static unsigned take_zeros(struct fixture *f, struct zone *zone, unsigned order,
+			   int cpu, unsigned n, pfn_t *pfns, unsigned *zeros)
+{
+	uint64_t zero[ZONE_BATCH / 64 + 1], locks = atomic_load(&zone->locks);
+	bool expected[ZONE_BATCH];
+	unsigned got;
+
+	memset(zero, 0xa5, sizeof(zero));
+	got = zone_alloc(zone, order, MOBILITY_UNMOVABLE, (uint32_t)cpu, n,
+			 pfns, zero);
+	assert_true(got <= n);
+	check_hold(zone, locks, order, got, pfns);
+	ref_touch(f, zone, order, got, pfns, expected);
+	*zeros = 0;
+	for (unsigned i = 0; i < got; i++) {
+		*zeros += expected[i];
+		assert_int_equal(zero[i / 64] >> i % 64 & 1, expected[i]);
+		assert_int_equal(pfns[i] % (UINT64_C(1) << order), 0);
+		mark_taken(f, zone, pfns[i], UINT64_C(1) << order, expected[i]);
+	}
+	/* Of all the words that n blocks have, and of no other. */
+	for (unsigned i = got; i < (n + 63) / 64 * 64; i++)
+		assert_int_equal(zero[i / 64] >> i % 64 & 1, 0);
+	assert_true(zero[(n + 63) / 64] == UINT64_C(0xa5a5a5a5a5a5a5a5));
+	return got;
+}
+
 static unsigned take_some(struct fixture *f, struct zone *zone, unsigned order,
 			  int cpu, unsigned n, pfn_t *pfns)
 {
-	uint64_t zero;
-	unsigned got = zone_alloc(zone, order, MOBILITY_UNMOVABLE,
-				  (uint32_t)cpu, n, pfns, &zero);
+	unsigned zeros;
 
-	assert_true(got <= n);
-	assert_true(zero == ref_touch(f, zone, order, got, pfns));
-	for (unsigned i = 0; i < got; i++) {
-		assert_int_equal(pfns[i] % (UINT64_C(1) << order), 0);
-		mark_taken(f, zone, pfns[i], UINT64_C(1) << order,
-			   zero >> i & 1);
-	}
-	if (got < 64)
-		assert_int_equal(zero >> got, 0);
-	return got;
+	return take_zeros(f, zone, order, cpu, n, pfns, &zeros);
 }
 
 /* The first pages of a block of the order that fits. */
@@ -267,12 +320,13 @@ static bool take_exact(struct fixture *f, struct zone *zone, uint64_t pages,
 		       pfn_t *pfn)
 {
 	unsigned order = bits_order(pages);
-	bool zero;
+	bool zero, expected;
 
 	if (!zone_alloc_exact(zone, order, 0, pages, pfn, &zero))
 		return false;
 	assert_int_equal(*pfn % (UINT64_C(1) << order), 0);
-	assert_int_equal(zero, ref_touch(f, zone, order, 1, pfn));
+	ref_touch(f, zone, order, 1, pfn, &expected);
+	assert_int_equal(zero, expected);
 	for (uint64_t at = 0; order >= 9 && at < pages; at += 512)
 		memset(groups_at(f, *pfn + at), 1, 64);
 	mark_taken(f, zone, *pfn, pages, zero);
@@ -287,11 +341,24 @@ static pfn_t take(struct fixture *f, unsigned order, int cpu)
 	return pfn;
 }
 
+/* A batch goes back, in as many holds as its words take. */
+static void give_some(struct fixture *f, struct zone *zone, unsigned order,
+		      unsigned n, const pfn_t *pfns)
+{
+	uint64_t locks = atomic_load(&zone->locks);
+	unsigned words = ref_words(order, n, pfns);
+
+	for (unsigned i = 0; i < n; i++)
+		mark_free(f, pfns[i], UINT64_C(1) << order);
+	zone_free(zone, order, n, pfns);
+	assert_int_equal(atomic_load(&zone->locks),
+			 locks + (words + ZONE_WORDS - 1) / ZONE_WORDS);
+}
+
 static void give(struct fixture *f, struct zone *zone, unsigned order,
 		 pfn_t pfn)
 {
-	mark_free(f, pfn, UINT64_C(1) << order);
-	zone_free(zone, order, 1, &pfn);
+	give_some(f, zone, order, 1, &pfn);
 }
 
 static void give_pages(struct fixture *f, pfn_t pfn, unsigned n)
@@ -380,7 +447,7 @@ static void test_shared_gigablock(void **state)
 		do {
 			got = take_some(&f, &f.zone[z], 9, NOBODY, 64, pfns);
 			blocks += got;
-		} while (got == 64);
+		} while (got);
 		assert_int_equal(blocks,
 				 (cut[z + 1] - (cut[z] + 511) / 512 * 512) /
 					 512);
@@ -405,10 +472,11 @@ static void test_largest_region(void **state)
 	if (TEST_SANITIZED)
 		skip();
 	start_one(&f, 0, end, 2);
+	/* The first comes last. */
 	for (unsigned got; (got = zone_alloc(&f.zone[0], 18, 0, UINT32_MAX, 60,
 					     pfns, &zero)) > 0;)
-		for (unsigned i = 0; i < got; i++)
-			assert_int_equal(pfns[i], (pfn_t)(n++ << 18));
+		while (got--)
+			assert_int_equal(pfns[got], (pfn_t)(n++ << 18));
 	assert_int_equal(n, 15 * 1024);
 	pfns[0] = end - (pfn_t)GIGABLOCK_PAGES;
 	zone_free(&f.zone[0], 18, 1, pfns);
@@ -904,6 +972,13 @@ static void touch_some(struct fixture *f, struct test_rng *rng)
 	}
 }
 
+/* Up to a full batch; as often, up to a word. */
+static unsigned random_batch(struct test_rng *rng)
+{
+	return 1 +
+	       (unsigned)test_below(rng, test_below(rng, 2) ? ZONE_BATCH : 64);
+}
+
 /*
  * Batches of every order from blocks that were touched here and there: what is
  * known to be zero is just what the reference knows (take_some compares), and
@@ -919,23 +994,16 @@ static void test_touched_random(void **state)
 	for (unsigned round = 0; round < rounds; round++) {
 		for (unsigned order = 0; order < 10; order++) {
 			pfn_t first = (pfn_t)test_below(&rng, 600);
-			unsigned n = 1 + (unsigned)test_below(&rng, 64), got;
+			unsigned n = random_batch(&rng), got, zeros;
 			struct fixture f;
-			pfn_t pfns[64];
-			uint64_t zero;
+			pfn_t pfns[ZONE_BATCH];
 
 			start_one(&f, first, first + 4 * 512, 0);
 			touch_some(&f, &rng);
-			got = zone_alloc(&f.zone[0], order, MOBILITY_UNMOVABLE,
-					 UINT32_MAX, n, pfns, &zero);
-			assert_true(zero == ref_touch(&f, &f.zone[0], order,
-						      got, pfns));
-			for (unsigned i = 0; i < got; i++)
-				mark_taken(&f, &f.zone[0], pfns[i],
-					   UINT64_C(1) << order, zero >> i & 1);
-			clean[order] +=
-				got > 1 && zero && bits_count(zero) == got;
-			mixed[order] += zero && bits_count(zero) < got;
+			got = take_zeros(&f, &f.zone[0], order, NOBODY, n, pfns,
+					 &zeros);
+			clean[order] += got > 1 && zeros == got;
+			mixed[order] += zeros && zeros < got;
 			check_same(&f);
 			stop(&f);
 		}
@@ -944,6 +1012,37 @@ static void test_touched_random(void **state)
 		assert_true(clean[order] > 0);
 		assert_true(mixed[order] > 0);
 	}
+}
+
+/*
+ * Any groups of a block can be touched, though the zone, which takes the lowest
+ * of a run first, does not make most of these patterns itself.
+ */
+static void test_touched_anyhow(void **state)
+{
+	const unsigned rounds = TEST_SANITIZED ? 100 : 1000;
+	struct test_rng rng = test_seed();
+
+	(void)state;
+	for (unsigned round = 0; round < rounds; round++)
+		for (unsigned order = 0; order < 9; order++) {
+			unsigned n = random_batch(&rng);
+			uint64_t touched = test_random(&rng);
+			struct fixture f;
+			pfn_t pfns[ZONE_BATCH];
+
+			for (uint64_t i = test_below(&rng, 6); i > 0; i--)
+				touched &= test_random(&rng);
+			touched |= 1;
+			start_one(&f, 0, 512 * 2, 0);
+			assert_int_equal(take(&f, 0, NOBODY), 0);
+			block_of(&f, 0)->touched = touched;
+			for (unsigned i = 0; i < 64; i++)
+				f.groups[i] = touched >> i & 1;
+			take_some(&f, &f.zone[0], order, NOBODY, n, pfns);
+			check_same(&f);
+			stop(&f);
+		}
 }
 
 /* Two blocks of every order beside each other, in one hold and in two. */
@@ -959,7 +1058,7 @@ static void test_touched_neighbours(void **state)
 			assert_true(zero_of(&f, order, n, pfns) ==
 				    ~UINT64_C(0) >> (64 - n));
 			for (unsigned i = 0; i < n; i++)
-				assert_int_equal(pfns[i], i << order);
+				assert_int_equal(pfns[n - 1 - i], i << order);
 			stop(&f);
 			start_one(&f, 0, 512 * 2, 0);
 			for (unsigned i = 0; i < n; i++)
@@ -984,7 +1083,235 @@ static void test_lock_count(void **state)
 	stop(&f);
 }
 
+/* --- what one hold moves --- */
+
+/* A full batch of untouched memory: one hold, the lowest last, all zero. */
+static void test_full_batch(void **state)
+{
+	(void)state;
+	for (unsigned order = 0; order < 6; order++) {
+		/* As far as they lie in that many words. */
+		unsigned n = 64 * ZONE_WORDS >> order, zeros;
+		struct fixture f;
+		pfn_t pfns[ZONE_BATCH];
+
+		if (n > ZONE_BATCH)
+			n = ZONE_BATCH;
+		start_one(&f, 0, 512 * 32, 0);
+		assert_int_equal(take_zeros(&f, &f.zone[0], order, NOBODY,
+					    ZONE_BATCH, pfns, &zeros),
+				 n);
+		assert_int_equal(zeros, n);
+		assert_int_equal(atomic_load(&f.zone[0].locks), 1);
+		/* Blocks of order 9 are broken up in ascending order. */
+		for (unsigned i = 0; i < n; i++)
+			assert_int_equal(pfns[i], (n - 1 - i) << order);
+		check_same(&f);
+		stop(&f);
+	}
+}
+
+/* Blocks that are words and more count one each: a pageblock is finished. */
+static void test_full_batch_large(void **state)
+{
+	(void)state;
+	for (unsigned order = 6; order < 12; order++) {
+		struct fixture f;
+		pfn_t pfns[ZONE_BATCH];
+
+		start_one(&f, 0, (pfn_t)ZONE_BATCH << order, 0);
+		for (unsigned left = ZONE_BATCH; left; left -= ZONE_WORDS)
+			assert_int_equal(take_some(&f, &f.zone[0], order,
+						   NOBODY, ZONE_BATCH, pfns),
+					 ZONE_WORDS);
+		assert_int_equal(take_some(&f, &f.zone[0], order, NOBODY,
+					   ZONE_BATCH, pfns),
+				 0);
+		assert_int_equal(zone_free_pages(&f.zone[0]), 0);
+		check_same(&f);
+		stop(&f);
+	}
+}
+
+enum { SCATTERED_BLOCKS = 32 };
+
+/* All pages are taken; those of each word that are set in `free` come back. */
+static void start_scattered(struct fixture *f, uint64_t free)
+{
+	pfn_t pfns[64 * BLOCK_WORDS];
+
+	start_one(f, 0, 512 * SCATTERED_BLOCKS, 2);
+	assert_int_equal(f->zone[0].nr_owners, 2);
+	for (unsigned i = 0; i < SCATTERED_BLOCKS; i++)
+		take_block(f);
+	for (unsigned block = 0; block < SCATTERED_BLOCKS; block++) {
+		unsigned n = 0;
+
+		for (pfn_t pfn = 512 * block; pfn < 512 * (block + 1); pfn++)
+			if (free >> pfn % 64 & 1)
+				pfns[n++] = pfn;
+		give_some(f, &f->zone[0], 0, n, pfns);
+	}
+}
+
+/* What is free in every word, and how blocks of an order lie in it. */
+struct scattered {
+	uint64_t free;
+	unsigned order, blocks, parts;
+};
+
+/* How many come at once: whole pageblocks until there are ZONE_WORDS parts. */
+static unsigned scattered_batch(const struct scattered *s)
+{
+	unsigned a_pageblock = s->parts * BLOCK_WORDS;
+	unsigned pageblocks = (ZONE_WORDS + a_pageblock - 1) / a_pageblock;
+	unsigned n = pageblocks * s->blocks * BLOCK_WORDS;
+
+	return n < ZONE_BATCH ? n : ZONE_BATCH;
+}
+
+/* Each call but the last has a batch, until all that was free is taken. */
+static void check_scattered(const struct scattered *s, int cpu)
+{
+	unsigned left = s->blocks * BLOCK_WORDS * SCATTERED_BLOCKS;
+	unsigned batch = scattered_batch(s);
+	struct fixture f;
+	pfn_t pfns[ZONE_BATCH];
+
+	start_scattered(&f, s->free);
+	check_same(&f);
+	while (left) {
+		unsigned got = take_some(&f, &f.zone[0], s->order, cpu,
+					 ZONE_BATCH, pfns);
+
+		assert_int_equal(got, left < batch ? left : batch);
+		left -= got;
+		check_same(&f);
+	}
+	assert_int_equal(
+		take_some(&f, &f.zone[0], s->order, cpu, ZONE_BATCH, pfns), 0);
+	assert_int_equal(f.zone[0].owned[0], 0);
+	check_same(&f);
+	stop(&f);
+}
+
+/* A hold ends after so many words, however few of their pages are free. */
+static void test_hold_ends(void **state)
+{
+	static const struct scattered cases[] = {
+		{ UINT64_C(0x0000000000000001), 0, 1, 1 },
+		{ UINT64_C(0x8000000000000000), 0, 1, 1 },
+		{ UINT64_C(0x0000000100000001), 0, 2, 1 },
+		{ UINT64_C(0x0000040000200010), 0, 3, 1 },
+		{ UINT64_C(0x0001000100010001), 0, 4, 1 },
+		{ UINT64_C(0x0101010101010101), 0, 8, 1 },
+		/* Every second page: a full batch from one pageblock. */
+		{ UINT64_C(0x5555555555555555), 0, 32, 1 },
+		/* Single pages of runs of 1 and 2 are one part all the same. */
+		{ UINT64_C(0x0000000000003001), 0, 3, 1 },
+		/* In larger orders each size of run is a part of its own. */
+		{ UINT64_C(0x0000000000000003), 1, 1, 1 },
+		{ UINT64_C(0x00000000000000f3), 1, 3, 2 },
+		{ UINT64_C(0x0000000000ff0f03), 1, 7, 3 },
+		{ UINT64_C(0x00000000ffffffff), 5, 1, 1 },
+	};
+
+	(void)state;
+	assert_int_equal(scattered_batch(&cases[0]), ZONE_WORDS);
+	for (size_t i = 0; i < TEST_LENGTH(cases); i++)
+		for (int cpu = NOBODY; cpu < 1; cpu++)
+			check_scattered(&cases[i], cpu);
+}
+
+/* With the lock held by the caller: the same blocks. */
+static void test_hold_ends_locked(void **state)
+{
+	static const uint64_t free[] = { 1, UINT64_C(0x0000000100000001),
+					 UINT64_C(0x5555555555555555) };
+
+	(void)state;
+	for (size_t i = 0; i < TEST_LENGTH(free); i++) {
+		uint64_t zero[2][ZONE_BATCH / 64];
+		pfn_t pfns[2][ZONE_BATCH];
+		unsigned got[2];
+		struct fixture f;
+
+		start_scattered(&f, free[i]);
+		got[0] = zone_alloc(&f.zone[0], 0, 0, UINT32_MAX, ZONE_BATCH,
+				    pfns[0], zero[0]);
+		stop(&f);
+		start_scattered(&f, free[i]);
+		zone_lock(&f.zone[0]);
+		got[1] = zone_alloc_locked(&f.zone[0], 0, 0, UINT32_MAX,
+					   ZONE_BATCH, pfns[1], zero[1]);
+		zone_unlock(&f.zone[0]);
+		stop(&f);
+		assert_int_equal(got[0], got[1]);
+		assert_memory_equal(pfns[0], pfns[1], got[0] * sizeof(pfn_t));
+		assert_memory_equal(zero[0], zero[1], sizeof(zero[0]));
+	}
+}
+
+/*
+ * n blocks, `step` pages apart and so in that many words, go back, in random
+ * order or not.
+ */
+static void check_free_holds(struct test_rng *rng, unsigned order, unsigned n,
+			     pfn_t step, unsigned words)
+{
+	pfn_t pfns[600];
+	struct fixture f;
+	uint64_t locks;
+
+	assert_true(n <= TEST_LENGTH(pfns));
+	start_one(&f, 0, (n * step + 511) / 512 * 512, 0);
+	while (take_some(&f, &f.zone[0], order, NOBODY, ZONE_BATCH, pfns))
+		;
+	for (unsigned i = 0; i < n; i++)
+		pfns[i] = i * step;
+	for (unsigned i = n; rng && i > 1; i--) {
+		unsigned at = (unsigned)test_below(rng, i);
+		pfn_t pfn = pfns[at];
+
+		pfns[at] = pfns[i - 1];
+		pfns[i - 1] = pfn;
+	}
+	locks = atomic_load(&f.zone[0].locks);
+	give_some(&f, &f.zone[0], order, n, pfns);
+	assert_int_equal(atomic_load(&f.zone[0].locks),
+			 locks + (words + ZONE_WORDS - 1) / ZONE_WORDS);
+	assert_int_equal(zone_free_pages(&f.zone[0]), (uint64_t)n << order);
+	check_same(&f);
+	stop(&f);
+}
+
+/* As many holds as words, or large blocks, take; neighbours share a word. */
+static void test_free_holds(void **state)
+{
+	const unsigned most = ZONE_WORDS;
+	struct test_rng rng = test_seed();
+
+	(void)state;
+	check_free_holds(&rng, 0, 600, 64, 600);
+	check_free_holds(NULL, 0, 600, 64, 600);
+	check_free_holds(NULL, 0, 600, 32, 300);
+	check_free_holds(NULL, 0, 600, 2, 19);
+	check_free_holds(NULL, 0, 600, 1, 10);
+	check_free_holds(NULL, 0, most, 64, most);
+	check_free_holds(NULL, 0, most + 1, 64, most + 1);
+	check_free_holds(NULL, 5, 2 * most, 32, most);
+	check_free_holds(NULL, 5, 2 * most + 1, 32, most + 1);
+	for (unsigned order = 6; order < 10; order++) {
+		check_free_holds(&rng, order, most, 1u << order, most);
+		check_free_holds(&rng, order, most + 1, 1u << order, most + 1);
+		check_free_holds(NULL, order, 300, 1u << order, 300);
+	}
+}
+
 /* --- batches that go back --- */
+
+/* More than are ever taken at once. */
+enum { FREE_BATCH = 600 };
 
 /* Moves one of the n left to the end of them; it. */
 static pfn_t draw(pfn_t *left, size_t n, size_t at)
@@ -1002,12 +1329,12 @@ static pfn_t draw(pfn_t *left, size_t n, size_t at)
  */
 static unsigned choose(struct test_rng *rng, pfn_t *left, size_t n, pfn_t *pfns)
 {
-	unsigned most = 1 + (unsigned)test_below(rng, ZONE_BATCH), nr = 0;
+	unsigned most = 1 + (unsigned)test_below(rng, FREE_BATCH), nr = 0;
 	uint64_t kind = test_below(rng, 3);
 	pfn_t near[2];
 
-	if (most > ZONE_BATCH / 2)
-		most = ZONE_BATCH;
+	if (most > FREE_BATCH / 2)
+		most = FREE_BATCH;
 	near[0] = left[test_below(rng, n)];
 	near[1] = left[test_below(rng, n)];
 	for (unsigned tries = 0; nr < most && nr < n && tries < 4000; tries++) {
@@ -1025,7 +1352,7 @@ static unsigned choose(struct test_rng *rng, pfn_t *left, size_t n, pfn_t *pfns)
 /* All pages of the zone, in blocks of an order, go back in batches. */
 static void check_batches(struct test_rng *rng, unsigned order, pfn_t blocks)
 {
-	pfn_t pfns[ZONE_BATCH], end = 512 * blocks + 300;
+	pfn_t pfns[FREE_BATCH], end = 512 * blocks + 300;
 	size_t n = 0, max = end;
 	pfn_t *left = malloc(max * sizeof(*left));
 	struct fixture f;
@@ -1037,9 +1364,7 @@ static void check_batches(struct test_rng *rng, unsigned order, pfn_t blocks)
 	while (n) {
 		unsigned nr = choose(rng, left, n, pfns);
 
-		for (unsigned i = 0; i < nr; i++)
-			mark_free(&f, pfns[i], UINT64_C(1) << order);
-		zone_free(&f.zone[0], order, nr, pfns);
+		give_some(&f, &f.zone[0], order, nr, pfns);
 		n -= nr;
 		check_same(&f);
 		for (unsigned i = 0; i < nr; i++) {
@@ -1102,7 +1427,8 @@ static void play_take(struct play *p, unsigned z)
 	got = take_some(&p->f, zone, order, cpu, n, pfns);
 	for (unsigned i = 0; i < got; i++)
 		remember(p, pfns[i], order, z);
-	if (got < n)
+	/* A hold ends after so many words, if not before. */
+	if (got < n && got < ZONE_WORDS)
 		assert_false(ref_has_run(&p->f, zone, order));
 }
 
@@ -1126,19 +1452,18 @@ static void play_give(struct play *p)
 {
 	size_t at = test_below(&p->rng, p->n);
 	struct live first = p->live[at];
-	pfn_t pfns[ZONE_BATCH];
-	unsigned n = 0, most = 1 + (unsigned)test_below(&p->rng, ZONE_BATCH);
+	pfn_t pfns[FREE_BATCH];
+	unsigned n = 0, most = 1 + (unsigned)test_below(&p->rng, FREE_BATCH);
 
 	while (n < most && at < p->n && p->live[at].order == first.order &&
 	       p->live[at].zone == first.zone) {
 		pfns[n++] = p->live[at].pfn;
-		mark_free(&p->f, p->live[at].pfn, UINT64_C(1) << first.order);
 		p->live[at] = p->live[--p->n];
 		/* Neighbours as often as strangers. */
 		if (test_below(&p->rng, 2) == 0 && p->n)
 			at = test_below(&p->rng, p->n);
 	}
-	zone_free(&p->f.zone[first.zone], first.order, n, pfns);
+	give_some(&p->f, &p->f.zone[first.zone], first.order, n, pfns);
 }
 
 static void play(struct play *p, unsigned steps, unsigned check_every)
@@ -1255,8 +1580,14 @@ int main(void)
 		cmocka_unit_test(test_touched_after_return),
 		cmocka_unit_test(test_unknown_zero),
 		cmocka_unit_test(test_touched_random),
+		cmocka_unit_test(test_touched_anyhow),
 		cmocka_unit_test(test_touched_neighbours),
 		cmocka_unit_test(test_lock_count),
+		cmocka_unit_test(test_full_batch),
+		cmocka_unit_test(test_full_batch_large),
+		cmocka_unit_test(test_hold_ends),
+		cmocka_unit_test(test_hold_ends_locked),
+		cmocka_unit_test(test_free_holds),
 		cmocka_unit_test(test_free_batches),
 		cmocka_unit_test(test_random_one_zone),
 		cmocka_unit_test(test_random_two_zones),

@@ -102,15 +102,12 @@ struct quire_bench_adapter {
 	/* Optional: free pages that caches hold now, asked between calls. */
 	uint64_t (*parked)(void);
 	/*
-	 * Optional: init, in place of it where single calls will be timed: may
-	 * keep times that would slow the others, such as those of lock_holds.
+	 * Optional, both or none: init, in place of it where lock_holds will be
+	 * asked; and how long the allocator's central lock was held since then,
+	 * in ns: the 99.9th percentile and the longest. It returns 0, or -1 if
+	 * that is not known.
 	 */
 	int (*init_timed)(uint64_t bytes, unsigned threads);
-	/*
-	 * Optional: how long the allocator's central lock was held since
-	 * init_timed, in ns: the 99.9th percentile and the longest. Returns 0,
-	 * or -1 if that is not known.
-	 */
 	int (*lock_holds)(double *p999_ns, double *max_ns);
 };
 

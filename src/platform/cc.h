@@ -13,7 +13,14 @@
 #define cold __attribute__((__cold__, __noinline__))
 /* Runs when the library is loaded, before anybody can call it. */
 #define at_load __attribute__((__constructor__))
+/* The builtin leaves the line shared unless the CPU was promised to have this
+ * instruction; those that have not take it for none. */
+#if defined(__x86_64__)
+#define prefetch_to_write(p)                                                   \
+	__asm__ volatile("prefetchw %0" : : "m"(*(const char *)(p)))
+#else
 #define prefetch_to_write(p) __builtin_prefetch((p), 1)
+#endif
 #define cacheline_aligned __attribute__((aligned(64)))
 #define printf_like(fmt, args) __attribute__((format(printf, fmt, args)))
 

@@ -96,7 +96,7 @@ static always_inline bool rseq_pop(char *sets, uint32_t nr, size_t stack,
 		"movq %%rcx, (%%rax,%[stack])\n\t"
 		RSEQ_END
 		: [popped] "=&r"(popped)
-		: [area] "r"(rseq_area), [sets] "r"(sets), [nr] "r"(nr),
+		: [area] "r"(rseq_area), [sets] "rm"(sets), [nr] "rm"(nr),
 		  [stack] "r"(stack)
 		: "rax", "rcx", "rdx", "memory", "cc");
 	if (popped == UINT32_MAX)
@@ -124,7 +124,7 @@ static always_inline bool rseq_push(char *sets, uint32_t nr, size_t stack,
 		"movq %%rcx, (%%rax,%[stack])\n\t"
 		RSEQ_END
 		:
-		: [area] "r"(rseq_area), [sets] "r"(sets), [nr] "r"(nr),
+		: [area] "r"(rseq_area), [sets] "rm"(sets), [nr] "rm"(nr),
 		  [stack] "r"(stack), [item] "r"(item)
 		: "rax", "rcx", "rdx", "rsi", "memory", "cc"
 		: out);
