@@ -3,6 +3,7 @@
 #include "run.h"
 
 #include <errno.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -73,11 +74,31 @@ static void worker_leave(struct worker *worker)
 		worker->adapter->thread_fini();
 }
 
+/*
+ * As long as there is a CPU for each, each has its own: a scheduler takes
+ * milliseconds to see that two threads which slept are on one.
+ */
+static void worker_settle(const struct worker *worker)
+{
+	cpu_set_t allowed, own;
+	unsigned n = 0;
+
+	if (sched_getaffinity(0, sizeof(allowed), &allowed) != 0 ||
+	    worker->threads > (unsigned)CPU_COUNT(&allowed))
+		return;
+	CPU_ZERO(&own);
+	for (size_t cpu = 0; cpu < CPU_SETSIZE; cpu++)
+		if (CPU_ISSET(cpu, &allowed) && n++ == worker->index)
+			CPU_SET(cpu, &own);
+	pthread_setaffinity_np(pthread_self(), sizeof(own), &own);
+}
+
 static void *worker_main(void *arg)
 {
 	struct worker *worker = arg;
 	struct run *run = worker->run;
 
+	worker_settle(worker);
 	worker->error = worker_enter(worker);
 	pthread_barrier_wait(&run->all);
 	for (;;) {

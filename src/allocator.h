@@ -18,6 +18,8 @@
 #include "quire/quire.h"
 #include "zone.h"
 
+enum { HOT_OFFSET = 3072 + 384 };
+
 /* (c) constant after quire_create(), (a) atomic, (r) registry lock */
 struct quire {
 	struct zone *zone[QUIRE_MAX_ZONES]; /* (c) from the bottom */
@@ -37,10 +39,14 @@ struct quire {
 	struct quire *next_registered;		    /* (r) */
 
 	/*
-	 * Hot: all that alloc_pages and free_pages read, one cache line, at an
-	 * offset of its page where no stack of pcp_set has its word.
+	 * Hot: all that alloc_pages and free_pages read, in one cache line. A
+	 * load is held up by an earlier store to the same offset of another 4
+	 * KiB, so it keeps off the offsets of what they write: stacks and the
+	 * slots of order 0 in the first 3 KiB of a set, descriptors of blocks
+	 * that are first of a batch at multiples of 512 bytes (32 pages).
 	 */
-	char *sets __attribute__((aligned(1024))); /* (c) of the highest zone */
+	char apart[HOT_OFFSET - 1024] __attribute__((aligned(1024)));
+	char *sets __attribute__((aligned(64))); /* (c) of the highest zone */
 	uint64_t head;	      /* (c) state word of an order-0 head there */
 	uint32_t nr_cpus;     /* (c) */
 	uint32_t fast_orders; /* (c) below it: sequences serve; 0: none */
@@ -48,8 +54,11 @@ struct quire {
 	struct memmap map;    /* (c) */
 };
 
-_Static_assert(offsetof(struct quire, sets) % 4096 >= sizeof(struct pcp_set),
-	       "hot fields apart from stacks");
+_Static_assert(offsetof(struct quire, sets) == HOT_OFFSET &&
+		       offsetof(struct quire, sets) % 512 >= 64 &&
+		       offsetof(struct quire, sets) % 512 <= 448 &&
+		       sizeof(struct quire) <= 4096,
+	       "hot fields apart from what is written");
 
 /*
  * Locks, closes and drains every CPU of every zone; until allocator_release()
