@@ -28,7 +28,7 @@ namespace
 
 const char *const usage =
 	"usage: quire-bench [OPTION]...\n"
-	"  --full             all cases (default: those of two minutes)\n"
+	"  --full             all cases (default: those of three minutes)\n"
 	"  --adapters=FOLDER  measure every adapter in FOLDER/*.so too\n"
 	"  --out=FOLDER       write bench.json, bench.tsv and bench.txt there\n"
 	"  --filter=REGEX     only cases whose name this finds; a - before "
@@ -203,7 +203,7 @@ class name_filter
 	std::regex regex_;
 };
 
-// Of two minutes each case has few; those that need more get them all the same.
+// In the short version each case has few; those that need more get them all the same.
 unsigned usual_repetitions(const options &o)
 {
 	if (o.repetitions != 0)

@@ -78,7 +78,7 @@ static struct bench_result broken(const struct bench_case *c)
 	return result;
 }
 
-/* The planned cases of two minutes, with n results each. */
+/* The planned cases of the short version, with n results each. */
 static void plant(struct bench_result (*result_of)(const struct bench_case *c),
 		  unsigned n)
 {

@@ -225,7 +225,7 @@ WORKLOAD_ROUND(touch)
 const struct workload workload_refill = {
 	.name = "refill",
 	.text = "half the arena taken; a random page freed and a new one taken",
-	.flags = WORKLOAD_STREAM | WORKLOAD_ARENA,
+	.flags = WORKLOAD_STREAM | WORKLOAD_ARENA | WORKLOAD_SCATTER,
 	.params = 1,
 	.setup = refill_setup,
 	.round = refill,

@@ -77,8 +77,12 @@ static int possible(const struct bench_case *c)
 	if ((workload->flags & WORKLOAD_HANDOVER) &&
 	    (has & QUIRE_BENCH_THREAD_LOCAL))
 		return 0;
-	return !((workload->flags & WORKLOAD_SCATTER) &&
-		 (has & QUIRE_BENCH_FEW_HOLES));
+	/* Of threads that fill an arena together, one leaves holes in another's
+	 * part. */
+	if (workload->flags & WORKLOAD_SCATTER ||
+	    (workload->flags & WORKLOAD_ARENA && c->threads != 1))
+		return !(has & QUIRE_BENCH_FEW_HOLES);
+	return 1;
 }
 
 int bench_planned(const struct bench_case *c, int full)
