@@ -2,6 +2,8 @@
 /* quire, in each of its three ways to be a CPU, and on base pages. */
 #include "adapters.h"
 
+#include <sys/prctl.h>
+
 #include "quire/quire.h"
 
 static struct quire *quire;
@@ -47,20 +49,31 @@ static int init_bound(uint64_t bytes, unsigned threads)
 	return init_way(QUIRE_WAY_BOUND, 0, bytes, threads);
 }
 
-/* Arena and tables without hugepages. */
+static void fini(void)
+{
+	quire_destroy(quire);
+	quire = NULL;
+}
+
+/* Arena and tables without hugepages: tables ask for them on their own. */
 static int init_base(uint64_t bytes, unsigned threads)
 {
 	struct quire_options options = QUIRE_OPTIONS_INIT;
 
 	(void)threads;
 	options.backing[0] = QUIRE_BACKING_BASE;
-	return init(&options, bytes);
+	if (prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0) != 0)
+		return -1;
+	if (init(&options, bytes) == 0)
+		return 0;
+	prctl(PR_SET_THP_DISABLE, 0, 0, 0, 0);
+	return -1;
 }
 
-static void fini(void)
+static void fini_base(void)
 {
-	quire_destroy(quire);
-	quire = NULL;
+	fini();
+	prctl(PR_SET_THP_DISABLE, 0, 0, 0, 0);
 }
 
 static int bind(unsigned n)
@@ -126,21 +139,21 @@ static int lock_holds(double *p999_ns, double *max_ns)
 		.struct_size = sizeof(struct quire_bench_adapter),             \
 		.name = "quire-" way_name,                                     \
 		.flags = QUIRE_BENCH_BOUNDED | QUIRE_BENCH_CREATE,             \
-		.max_order = QUIRE_BENCH_MAX_ORDER, .fini = fini,              \
-		.alloc = alloc, .free = free_block, .address = address,        \
-		.drain = drain, .overhead = overhead, .parked = parked,        \
+		.max_order = QUIRE_BENCH_MAX_ORDER, .alloc = alloc,            \
+		.free = free_block, .address = address, .drain = drain,        \
+		.overhead = overhead, .parked = parked,                        \
 		.lock_holds = lock_holds, __VA_ARGS__                          \
 	}
 
-const struct quire_bench_adapter adapter_quire_rseq =
-	QUIRE_ADAPTER("rseq", .init = init_rseq, .init_timed = init_rseq_timed);
+const struct quire_bench_adapter adapter_quire_rseq = QUIRE_ADAPTER(
+	"rseq", .init = init_rseq, .fini = fini, .init_timed = init_rseq_timed);
 
 const struct quire_bench_adapter adapter_quire_trylock =
-	QUIRE_ADAPTER("trylock", .init = init_trylock);
+	QUIRE_ADAPTER("trylock", .init = init_trylock, .fini = fini);
 
 const struct quire_bench_adapter adapter_quire_bound =
-	QUIRE_ADAPTER("bound", .init = init_bound, .thread_init = bind,
-		      .thread_fini = unbind);
+	QUIRE_ADAPTER("bound", .init = init_bound, .fini = fini,
+		      .thread_init = bind, .thread_fini = unbind);
 
 const struct quire_bench_adapter adapter_quire_base =
-	QUIRE_ADAPTER("base", .init = init_base);
+	QUIRE_ADAPTER("base", .init = init_base, .fini = fini_base);

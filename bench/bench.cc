@@ -203,7 +203,8 @@ class name_filter
 	std::regex regex_;
 };
 
-// In the short version each case has few; those that need more get them all the same.
+// In the short version each case has few; those that need more get them all the
+// same.
 unsigned usual_repetitions(const options &o)
 {
 	if (o.repetitions != 0)
