@@ -18,6 +18,9 @@
 #include "pcp.h"
 #include "platform/platform.h"
 
+/* A CPU's number and one more fit 16 bits. */
+enum { MAX_CPUS = UINT16_MAX - 1 };
+
 /* A piece of QUIRE_CONF. */
 struct text {
 	const char *start;
@@ -94,11 +97,11 @@ static bool text_flag(struct text text, unsigned flag, unsigned *flags)
 	return true;
 }
 
-static bool text_small(struct text text, unsigned *value)
+static bool text_small(struct text text, unsigned most, unsigned *value)
 {
 	uint64_t number;
 
-	if (!text_number(text, &number) || number > UINT32_MAX)
+	if (!text_number(text, &number) || number > most)
 		return false;
 	*value = (unsigned)number;
 	return true;
@@ -176,11 +179,11 @@ static int set_key(struct settings *settings, struct text key,
 	if (text_is(key, "way"))
 		return set_way(settings, value);
 	if (text_is(key, "cpus"))
-		return text_small(value, &options->cpus);
+		return text_small(value, MAX_CPUS, &options->cpus);
 	if (text_is(key, "decay_ms"))
-		return text_small(value, &options->decay_ms);
+		return text_small(value, UINT32_MAX, &options->decay_ms);
 	if (text_is(key, "renew"))
-		return text_small(value, &options->renew);
+		return text_small(value, QUIRE_RENEW_MAX, &options->renew);
 	if (text_is(key, "prefault"))
 		return text_flag(value, QUIRE_PREFAULT, &options->flags);
 	if (text_is(key, "mlock"))
@@ -288,9 +291,8 @@ static int check(const struct quire_options *options, const struct reporter *to)
 			refuse(to, "backing[%d] %s: behind an empty entry", i,
 			       arena_backing_name(options->backing[i]));
 	}
-	if (options->cpus > UINT16_MAX - 1)
-		refuse(to, "cpus %u: at most %d", options->cpus,
-		       UINT16_MAX - 1);
+	if (options->cpus > MAX_CPUS)
+		refuse(to, "cpus %u: at most %d", options->cpus, MAX_CPUS);
 	if (options->renew > QUIRE_RENEW_MAX)
 		refuse(to, "renew %u: at most %d of %d blocks", options->renew,
 		       QUIRE_RENEW_MAX, QUIRE_RENEW_MAX);

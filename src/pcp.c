@@ -54,7 +54,7 @@
  * pop the one, frees push the other, its back. When the first is empty, the
  * oldest part of the back, renew / QUIRE_RENEW_MAX of it, goes to the zone, the
  * rest comes to the front again, and the zone fills up the list from its
- * fullest blocks.
+ * fullest blocks. Bulk allocations take what the list has, then from the zone.
  *
  * Sizes. All lists of a CPU together may park 1 / (8 x CPUs) of the zone: a
  * quarter of that is order 0's, a twelfth each other order's; an order whose
@@ -95,7 +95,6 @@ _Static_assert(sizeof(struct pcp_set) +
 enum { TRYLOCK_SETS = 4 };
 /* In the rseq way: threads of a CPU that may be at its list and the zone. */
 enum { RSEQ_SHARES = 4 };
-enum { CACHELINE = 64 };
 /* The part of a list that a trim leaves: the newest fourth. */
 enum { TRIM_KEEPS = 4 };
 /* Slow visits in a decay period from which on a list grows. */
@@ -185,9 +184,10 @@ static uint64_t counted(const _Atomic uint64_t *counter)
 	return atomic_load_explicit(counter, memory_order_relaxed);
 }
 
+/* Of an open stack. */
 static unsigned capacity(const struct pcp_set *set, unsigned stack)
 {
-	return atomic_load_explicit(&set->state[stack].high,
+	return atomic_load_explicit(&set->stack[stack].high,
 				    memory_order_relaxed);
 }
 
@@ -195,6 +195,7 @@ static void set_capacity(struct pcp_set *set, unsigned stack, unsigned high)
 {
 	atomic_store_explicit(&set->state[stack].high, (uint16_t)high,
 			      memory_order_relaxed);
+	cpu_stack_open(&set->stack[stack], (uint16_t)high);
 }
 
 static unsigned visits(const struct pcp_set *set, unsigned stack)
@@ -208,7 +209,9 @@ static unsigned visits(const struct pcp_set *set, unsigned stack)
 static void set_open_stacks(struct pcp_set *set)
 {
 	for (unsigned i = 0; i < PCP_STACKS; i++)
-		cpu_stack_open(&set->stack[i], (uint16_t)capacity(set, i));
+		cpu_stack_open(&set->stack[i],
+			       atomic_load_explicit(&set->state[i].high,
+						    memory_order_relaxed));
 }
 
 static void set_close_stacks(struct pcp_set *set)
@@ -239,7 +242,6 @@ static void set_start(const struct pcp *pcp, struct pcp_set *set)
 		at += bytes;
 	}
 	atomic_store_explicit(&set->open, true, memory_order_relaxed);
-	set_open_stacks(set);
 }
 
 /* Point 5 of the protocol, for blocks that move together. */
@@ -260,22 +262,23 @@ static void released(const struct pcp *pcp, const pfn_t *pfns, uint32_t n)
  * an open set; in the rseq way they refuse unless the thread is on the CPU.
  */
 static uint32_t set_pop(const struct pcp *pcp, struct pcp_set *set,
-			uint32_t cpu, unsigned list, pfn_t *pfns, uint32_t n,
+			uint32_t cpu, unsigned stack, pfn_t *pfns, uint32_t n,
 			uint64_t each)
 {
 	char *base = (char *)set;
 
 	if (pcp->way == QUIRE_WAY_RSEQ)
-		n = rseq_pop_batch(base, cpu, pcp_stack_offset(list), pfns, n,
+		n = rseq_pop_batch(base, cpu, pcp_stack_offset(stack), pfns, n,
 				   each);
 	else
-		n = cpu_stack_pop_batch(base, &set->stack[list], pfns, n, each);
+		n = cpu_stack_pop_batch(base, &set->stack[stack], pfns, n,
+					each);
 	acquired(pcp, pfns, n);
 	return n;
 }
 
 static bool set_push(const struct pcp *pcp, struct pcp_set *set, uint32_t cpu,
-		     unsigned list, const pfn_t *pfns, uint32_t n)
+		     unsigned stack, const pfn_t *pfns, uint32_t n)
 {
 	char *base = (char *)set;
 
@@ -285,13 +288,12 @@ static bool set_push(const struct pcp *pcp, struct pcp_set *set, uint32_t cpu,
 	if (fault_hit(FAULT_PCP_CPU))
 		return false;
 	if (pcp->way == QUIRE_WAY_RSEQ)
-		return rseq_push_batch(base, cpu, pcp_stack_offset(list), pfns,
+		return rseq_push_batch(base, cpu, pcp_stack_offset(stack), pfns,
 				       n);
-	return cpu_stack_push_batch(base, &set->stack[list], pfns, n);
+	return cpu_stack_push_batch(base, &set->stack[stack], pfns, n);
 }
 
-/* In the rseq way: the set's lock, shared. Whoever is first sets it up alone.
- */
+/* In the rseq way: the set's lock, shared. The first one sets it up, alone. */
 static bool set_share(const struct pcp *pcp, struct pcp_set *set)
 {
 	if (!set_is_open(set)) {
@@ -377,15 +379,16 @@ static void park_word(struct quire_page *pages, uint64_t word, unsigned n,
 }
 
 /*
- * Whoever took or freed a run of pages in order will go on behind it: their
- * descriptors are fetched meanwhile. The CPU's own look-ahead ends at each 4
+ * Whoever takes pages in a run will go on behind it: descriptors there are
+ * fetched meanwhile. The CPU's own look-ahead ends at each 4
  * KiB of them, 256 pages.
  */
 static void fetch_ahead(const struct pcp *pcp, pfn_t pfn, unsigned n)
 {
 	const struct quire_page *page = memmap_page(pcp->zone->map, pfn);
+	const unsigned line = 64 / sizeof(*page);
 
-	for (unsigned i = 1; i <= n; i += CACHELINE / sizeof(*page))
+	for (unsigned i = 1; i <= n; i += line)
 		prefetch_to_write(page + i);
 }
 
@@ -462,8 +465,9 @@ void pcp_free_direct(struct pcp *pcp, unsigned order, uint32_t n,
 }
 
 /*
- * A slow visit to a stack: capacity follows use. Of two threads that share the
- * set one visit can be lost, which is no harm.
+ * A slow visit to a stack: capacity follows use. Two threads that share the set
+ * can lose a visit of each other's, or a growth: the next visit goes on from
+ * what the stack has.
  */
 static void visited(const struct pcp *pcp, struct pcp_set *set, unsigned stack)
 {
@@ -479,7 +483,6 @@ static void visited(const struct pcp *pcp, struct pcp_set *set, unsigned stack)
 	if (high > most)
 		high = most;
 	set_capacity(set, stack, high);
-	cpu_stack_open(&set->stack[stack], (uint16_t)high);
 }
 
 /*
@@ -507,16 +510,19 @@ static unsigned take_batches(const struct pcp *pcp, unsigned order,
 
 /*
  * With renewal, when a list has run empty: what was freed since. The oldest
- * goes to the zone, the rest is kept[], oldest first; returns how many.
+ * goes to the zone, the rest is kept[], oldest first, no more than the list
+ * takes; returns how many.
  */
 static unsigned take_back(struct pcp *pcp, struct pcp_set *set, uint32_t cpu,
 			  unsigned list, bool scarce, pfn_t *kept)
 {
-	unsigned back = pcp_back(pcp, list);
-	unsigned n = set_pop(pcp, set, cpu, back, kept, capacity(set, list),
-			     CPU_STACK_MOVED);
+	unsigned back = pcp_back(pcp, list), most = capacity(set, list);
+	unsigned n =
+		set_pop(pcp, set, cpu, back, kept, MAX_SLOTS, CPU_STACK_MOVED);
 	unsigned out = scarce ? 0 : n * pcp->renew / QUIRE_RENEW_MAX;
 
+	if (n - out > most)
+		out = n - most;
 	count_up(&set->state[back].left, n);
 	give_to_zone(pcp, list % PCP_ORDERS, out, kept);
 	memmove(kept, kept + out, (n - out) * sizeof(*kept));
@@ -585,7 +591,7 @@ static void trim(struct pcp *pcp, struct pcp_set *set, uint32_t cpu,
 {
 	unsigned back = pcp_back(pcp, pcp_list(type, order));
 	pfn_t all[MAX_SLOTS + 1];
-	uint32_t n, out;
+	uint32_t n, out = 0, keep;
 
 	if (!set_is_open(set))
 		set_start(pcp, set);
@@ -597,7 +603,10 @@ static void trim(struct pcp *pcp, struct pcp_set *set, uint32_t cpu,
 		pcp_free_direct(pcp, order, 1, &pfn);
 		return;
 	}
-	out = n + 1 - capacity(set, back) / TRIM_KEEPS;
+	/* Fewer than it keeps if others popped meanwhile. */
+	keep = capacity(set, back) / TRIM_KEEPS;
+	if (n + 1 > keep)
+		out = n + 1 - keep;
 	if (out > n)
 		out = n;
 	all[n] = pfn;
@@ -878,7 +887,6 @@ static void set_shrink(const struct pcp *pcp, struct pcp_set *set)
 			if (high < min)
 				high = min;
 			set_capacity(set, i, high);
-			cpu_stack_open(&set->stack[i], (uint16_t)high);
 		}
 		atomic_store_explicit(&set->state[i].visits, 0,
 				      memory_order_relaxed);

@@ -437,6 +437,40 @@ static void test_right_order(void **state)
 	lock_release(&all[0]);
 }
 
+static void *wait_polling(void *arg)
+{
+	struct lock *lock = arg;
+
+	lock_acquire_polled(lock);
+	lock_release_polled(lock);
+	pthread_testcancel();
+	return NULL;
+}
+
+/* Who waits is not cancelled on the way: it may hold other locks. */
+static void test_cancelled_waiter(void **state)
+{
+	const struct timespec moment = { .tv_nsec = 20000000 };
+	struct lock lock = LOCK_INIT(LOCK_RANK_PCP);
+	pthread_t thread;
+	void *result;
+
+	(void)state;
+	assert_true(lock_try_shared(&lock, 1));
+	assert_int_equal(pthread_create(&thread, NULL, wait_polling, &lock), 0);
+	while (!(atomic_load(&lock.word) & LOCK_WANTED))
+		sched_yield();
+	assert_int_equal(pthread_cancel(thread), 0);
+	/* It naps meanwhile, a cancellation pending. */
+	nanosleep(&moment, NULL);
+	lock_release_shared(&lock);
+	pthread_join(thread, &result);
+	assert_ptr_equal(result, PTHREAD_CANCELED);
+	assert_int_equal(atomic_load(&lock.word), 0);
+	assert_true(lock_try_shared(&lock, 1));
+	lock_release_shared(&lock);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -447,6 +481,7 @@ int main(void)
 		cmocka_unit_test(test_alone_or_shared),
 		cmocka_unit_test(test_shared_word),
 		cmocka_unit_test(test_polled_wait),
+		cmocka_unit_test(test_cancelled_waiter),
 		cmocka_unit_test(test_rank),
 		cmocka_unit_test(test_rank_try),
 		cmocka_unit_test(test_address_order),

@@ -334,10 +334,12 @@ static void test_conf_unknown(void **state)
 		"way:default",
 		"way:rseqs",
 		"way:RSEQ",
+		"cpus:65535",
 		"cpus:4294967296",
 		"decay_ms:x",
 		"renew:",
 		"renew:-1",
+		"renew:65",
 		"renew:4294967296",
 		"backing:",
 		"backing:default",
@@ -387,10 +389,11 @@ static void test_conf_checked(void **state)
 	struct quire_options options = good();
 
 	(void)state;
-	setenv("QUIRE_CONF", "cpus:65535", 1);
-	refuses(&options, "cpus 65535");
-	setenv("QUIRE_CONF", "renew:65", 1);
-	refuses(&options, "renew 65: at most 64");
+	options.nr_zones = 2;
+	options.zone_size[0] = 8 << 20;
+	setenv("QUIRE_CONF", "size:8M", 1);
+	refuses(&options, "zone_size[0] 8388608: zones below leave");
+	options = good();
 	/* 0 overrides what the program asked for. */
 	setenv("QUIRE_CONF", "renew:0", 1);
 	options.renew = 16;

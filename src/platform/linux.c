@@ -333,7 +333,10 @@ void platform_unpark(_Atomic uint32_t *word, int n)
 
 void platform_nap(void)
 {
-	nanosleep(&(struct timespec){ .tv_nsec = 50000 }, NULL);
+	const struct timespec nap = { .tv_nsec = 50000 };
+
+	/* Not nanosleep(): that is where a thread can be cancelled. */
+	syscall(SYS_clock_nanosleep, CLOCK_MONOTONIC, 0, &nap, NULL);
 }
 
 uint32_t platform_thread_id(void)

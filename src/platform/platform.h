@@ -62,9 +62,10 @@ int platform_key_set(unsigned key, void *value);
 void platform_park(_Atomic uint32_t *word, uint32_t value);
 void platform_unpark(_Atomic uint32_t *word, int n);
 /* Identity of the calling thread, never 0. */
-/* Sleeps for a moment, 50 us or so. */
-void platform_nap(void);
 uint32_t platform_thread_id(void);
+/* Sleeps for a moment, 50 us or so. No point where a thread is cancelled, as
+ * parking is none: the caller may hold locks. */
+void platform_nap(void);
 
 /* Runs the three around every fork() of this process from now on. */
 int platform_on_fork(void (*prepare)(void), void (*parent)(void),
