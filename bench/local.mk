@@ -64,6 +64,7 @@ endif
 clean-local: clean-bench
 clean-bench:
 	rm -rf bench-results
+	$(LIBTOOL) $(AM_LIBTOOLFLAGS) --mode=clean rm -f $(EXTRA_LTLIBRARIES)
 
 bench_tests = bench/adapters.sh
 TESTS += $(bench_tests)
