@@ -28,7 +28,7 @@ namespace
 
 const char *const usage =
 	"usage: quire-bench [OPTION]...\n"
-	"  --full             all cases (default: those of three minutes)\n"
+	"  --full             all cases (default: those of two minutes)\n"
 	"  --adapters=FOLDER  measure every adapter in FOLDER/*.so too\n"
 	"  --out=FOLDER       write bench.json, bench.tsv and bench.txt there\n"
 	"  --filter=REGEX     only cases whose name this finds; a - before "
@@ -39,7 +39,9 @@ const char *const usage =
 	"                     a promise needs it; full 9)\n"
 	"  --slice-ms=N       how long a stream goes on (default 20, full "
 	"100)\n"
-	"  --arena-gib=N      where time grows with it (default 1, full 4)\n"
+	"  --arena-gib=N      where time grows with it (default 4; mallocs "
+	"and\n"
+	"                     mmap 1, full 4)\n"
 	"  --list             print the names of the cases\n"
 	"  --benchmark_...    an option of Google Benchmark\n";
 
@@ -127,8 +129,6 @@ options parse(int argc, char **argv)
 	}
 	if (o.slice_ms == 0)
 		o.slice_ms = o.full ? 100 : 20;
-	if (o.arena_gib == 0)
-		o.arena_gib = o.full ? 4 : 1;
 	return o;
 }
 
@@ -224,6 +224,16 @@ unsigned timings_of(const bench_case &c, const options &o)
 	return c.workload->flags & WORKLOAD_STREAM ? usual_repetitions(o) : 1;
 }
 
+// Who asks the system for each page needs a second for a GiB.
+unsigned arena_gib_of(const bench_case &c, const options &o)
+{
+	const unsigned own = QUIRE_BENCH_BOUNDED | QUIRE_BENCH_THREAD_LOCAL;
+
+	if (o.arena_gib != 0)
+		return o.arena_gib;
+	return o.full || c.adapter->flags & own ? 4 : 1;
+}
+
 void plan_workload(std::list<planned_case> *cases, const options &o,
 		   const name_filter &filter, bench_case c)
 {
@@ -235,7 +245,7 @@ void plan_workload(std::list<planned_case> *cases, const options &o,
 				cases->push_back(
 					{ c,
 					  name,
-					  { o.slice_ms, o.arena_gib, 0 },
+					  { o.slice_ms, arena_gib_of(c, o), 0 },
 					  timings_of(c, o) });
 		}
 }

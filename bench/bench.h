@@ -65,7 +65,7 @@ struct bench_result {
 
 /*
  * Whether a case is worth measuring: in all of the suite, or in its version of
- * about three minutes.
+ * about two minutes.
  */
 int bench_planned(const struct bench_case *c, int full);
 /* Numbers of threads: the i-th, 0 after the last. */

@@ -50,7 +50,7 @@ bench_libadapter_dpdk_la_SOURCES = bench/adapter-dpdk.c
 bench_libadapter_dpdk_la_CFLAGS = $(AM_CFLAGS) $(DPDK_CFLAGS)
 bench_libadapter_dpdk_la_LIBADD = $(DPDK_LIBS)
 
-# Of three minutes, and all of it; the results are in bench-results/.
+# Of two minutes, and all of it; the results are in bench-results/.
 bench: bench/quire-bench$(EXEEXT)
 	@$(srcdir)/scripts/bench-run $(builddir) $(BENCH_FLAGS)
 bench-full: bench/quire-bench$(EXEEXT)

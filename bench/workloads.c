@@ -92,8 +92,10 @@ int bench_planned(const struct bench_case *c, int full)
 	if (c->workload == &workload_pair && c->param != 0)
 		return c->threads == 1 ||
 		       (full && (c->param == 3 || c->param == 9));
-	if (full || c->workload->flags & WORKLOAD_STREAM || reach_needs(c))
+	if (full || c->threads == 1 || reach_needs(c))
 		return 1;
-	return c->threads == 1 ||
-	       (c->threads == 2 && c->workload != &workload_random);
+	/* The plot of throughput over threads. */
+	if (c->workload == &workload_pair || c->workload == &workload_mixed)
+		return 1;
+	return c->threads == 2 && c->workload != &workload_random;
 }

@@ -457,8 +457,8 @@ static unsigned take_pages(struct zone *zone, struct block *block,
 	return nr;
 }
 
-/* Of one hold: until there are ZONE_WORDS, one pageblock after the other. */
-enum { MAX_PARTS = ZONE_WORDS - 1 + BUDDY_PARTS };
+/* Of one hold: until there are enough, one pageblock after the other. */
+enum { MAX_PARTS = ZONE_TAKE_WORDS - 1 + BUDDY_PARTS };
 
 /* Up to n blocks; returns how many parts they are. */
 static unsigned take_locked(struct zone *zone, unsigned order,
@@ -467,7 +467,7 @@ static unsigned take_locked(struct zone *zone, unsigned order,
 {
 	unsigned nr = 0;
 
-	while (n && nr < ZONE_WORDS) {
+	while (n && nr < ZONE_TAKE_WORDS) {
 		struct block *block;
 		unsigned more;
 
@@ -564,7 +564,7 @@ static unsigned group_by_word(unsigned order, const pfn_t **pfns,
 	const pfn_t *at = *pfns;
 	unsigned nr = 0;
 
-	while (at < end && nr < ZONE_WORDS) {
+	while (at < end && nr < ZONE_GIVE_WORDS) {
 		const pfn_t *first = at;
 		const pfn_t base = *first & ~(pfn_t)(WORD_BITS - 1);
 		uint64_t starts = 0;
@@ -755,7 +755,7 @@ static void give_words(struct zone *zone, unsigned order, unsigned n,
 	const pfn_t *end = pfns + n;
 
 	while (pfns < end) {
-		struct free_word words[ZONE_WORDS];
+		struct free_word words[ZONE_GIVE_WORDS];
 		const pfn_t *first = pfns;
 		unsigned nr = group_by_word(order, &pfns, end, words);
 
@@ -776,7 +776,8 @@ void zone_free(struct zone *zone, unsigned order, unsigned n, const pfn_t *pfns)
 		return;
 	}
 	for (unsigned i = 0; i < n;) {
-		unsigned end = n - i < ZONE_WORDS ? n : i + ZONE_WORDS;
+		unsigned end =
+			n - i < ZONE_GIVE_WORDS ? n : i + ZONE_GIVE_WORDS;
 
 		zone_lock(zone);
 		for (; i < end; i++)

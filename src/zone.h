@@ -18,11 +18,12 @@
 #include "quire/quire.h"
 
 /*
- * What may move in one hold of the zone lock: words of maps, or blocks of 64
- * pages and more. A word costs the same whether one page of it moves or all 64,
- * and a hold costs others what the lock's cache line takes to come and go.
+ * What one hold of the zone lock takes and gives: words of maps, or blocks of
+ * 64 pages and more. A word costs the same whether one page of it moves or all
+ * 64, and a hold costs others what the lock's cache line takes to come and go.
+ * To take is the longer work, for runs are looked for.
  */
-enum { ZONE_WORDS = 32 };
+enum { ZONE_TAKE_WORDS = 16, ZONE_GIVE_WORDS = 48 };
 /* Blocks that one call may take. */
 enum { ZONE_BATCH = 256 };
 /* Fullness classes of a list: by free units, 32 a class. */

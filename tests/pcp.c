@@ -322,7 +322,7 @@ static uint32_t scatter(uint32_t blocks)
 	locks = atomic_load(&f.zone.locks);
 	pcp_free_direct(&f.pcp, 0, n, pfns);
 	assert_int_equal(atomic_load(&f.zone.locks),
-			 locks + (n + ZONE_WORDS - 1) / ZONE_WORDS);
+			 locks + (n + ZONE_GIVE_WORDS - 1) / ZONE_GIVE_WORDS);
 	free(pfns);
 	return n;
 }
@@ -333,8 +333,12 @@ static uint32_t scatter(uint32_t blocks)
  */
 static void test_scattered(void **state)
 {
-	const uint32_t blocks = 64, bulk = 3 * ZONE_WORDS + 8;
-	pfn_t pfns[3 * ZONE_WORDS + 8];
+	const uint32_t blocks = 64, bulk = 3 * ZONE_TAKE_WORDS + 8;
+	/* To take a batch, and to give it back but for one. */
+	const uint64_t holds =
+		ZONE_BATCH / ZONE_TAKE_WORDS +
+		(ZONE_BATCH - 1 + ZONE_GIVE_WORDS - 1) / ZONE_GIVE_WORDS;
+	pfn_t pfns[3 * ZONE_TAKE_WORDS + 8];
 	uint64_t locks;
 	uint32_t n;
 
@@ -352,16 +356,14 @@ static void test_scattered(void **state)
 	assert_int_equal(listed(0), ZONE_BATCH - 1);
 	assert_int_equal(zone_free_pages(&f.zone), n - ZONE_BATCH);
 	assert_int_equal(atomic_load(&f.zone.locks),
-			 locks + ZONE_BATCH / ZONE_WORDS);
+			 locks + ZONE_BATCH / ZONE_TAKE_WORDS);
 	assert_int_equal(zone_validate(&f.zone), 0);
 	pcp_hold_all(&f.pcp, true);
 	pcp_release_all(&f.pcp);
 	assert_int_equal(zone_free_pages(&f.zone), n - 1);
-	assert_int_equal(atomic_load(&f.zone.locks),
-			 locks + 2 * (ZONE_BATCH / ZONE_WORDS));
+	assert_int_equal(atomic_load(&f.zone.locks), locks + holds);
 	assert_int_equal(pcp_alloc_bulk(&f.pcp, 0, TYPE, bulk, pfns), bulk);
-	assert_int_equal(atomic_load(&f.zone.locks),
-			 locks + 2 * (ZONE_BATCH / ZONE_WORDS) + 4);
+	assert_int_equal(atomic_load(&f.zone.locks), locks + holds + 4);
 	for (uint32_t i = 1; i < bulk; i++)
 		if (pfns[i] / BLOCK_UNITS == pfns[i - 1] / BLOCK_UNITS)
 			assert_true(pfns[i] > pfns[i - 1]);

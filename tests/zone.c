@@ -243,7 +243,7 @@ static void check_same(struct fixture *f)
 
 /*
  * How many maps' words a batch lies in, of orders 6 and more how many blocks it
- * is: a hold ends when it has moved ZONE_WORDS.
+ * is: a hold ends when it has moved ZONE_TAKE_WORDS.
  */
 static unsigned ref_words(unsigned order, unsigned n, const pfn_t *pfns)
 {
@@ -264,7 +264,7 @@ static int compare_pfns(const void *a, const void *b)
 
 /*
  * One hold, which took as much as it may: a pageblock, of eight words, is begun
- * only before it has ZONE_WORDS.
+ * only before it has ZONE_TAKE_WORDS.
  */
 static void check_hold(const struct zone *zone, uint64_t locks, unsigned order,
 		       unsigned n, const pfn_t *pfns)
@@ -276,7 +276,7 @@ static void check_hold(const struct zone *zone, uint64_t locks, unsigned order,
 		memcpy(sorted, pfns, n * sizeof(*pfns));
 	qsort(sorted, n, sizeof(*sorted), compare_pfns);
 	assert_true(ref_words(order, n, sorted) <=
-		    ZONE_WORDS + (order < 9 ? BLOCK_WORDS - 1 : 0));
+		    ZONE_TAKE_WORDS + (order < 9 ? BLOCK_WORDS - 1 : 0));
 }
 
 /* *zeros: how many of them are known to be zero. */
@@ -341,6 +341,11 @@ static pfn_t take(struct fixture *f, unsigned order, int cpu)
 	return pfn;
 }
 
+static unsigned give_holds(unsigned words)
+{
+	return (words + ZONE_GIVE_WORDS - 1) / ZONE_GIVE_WORDS;
+}
+
 /* A batch goes back, in as many holds as its words take. */
 static void give_some(struct fixture *f, struct zone *zone, unsigned order,
 		      unsigned n, const pfn_t *pfns)
@@ -351,8 +356,7 @@ static void give_some(struct fixture *f, struct zone *zone, unsigned order,
 	for (unsigned i = 0; i < n; i++)
 		mark_free(f, pfns[i], UINT64_C(1) << order);
 	zone_free(zone, order, n, pfns);
-	assert_int_equal(atomic_load(&zone->locks),
-			 locks + (words + ZONE_WORDS - 1) / ZONE_WORDS);
+	assert_int_equal(atomic_load(&zone->locks), locks + give_holds(words));
 }
 
 static void give(struct fixture *f, struct zone *zone, unsigned order,
@@ -1091,7 +1095,7 @@ static void test_full_batch(void **state)
 	(void)state;
 	for (unsigned order = 0; order < 6; order++) {
 		/* As far as they lie in that many words. */
-		unsigned n = 64 * ZONE_WORDS >> order, zeros;
+		unsigned n = 64 * ZONE_TAKE_WORDS >> order, zeros;
 		struct fixture f;
 		pfn_t pfns[ZONE_BATCH];
 
@@ -1120,10 +1124,10 @@ static void test_full_batch_large(void **state)
 		pfn_t pfns[ZONE_BATCH];
 
 		start_one(&f, 0, (pfn_t)ZONE_BATCH << order, 0);
-		for (unsigned left = ZONE_BATCH; left; left -= ZONE_WORDS)
+		for (unsigned left = ZONE_BATCH; left; left -= ZONE_TAKE_WORDS)
 			assert_int_equal(take_some(&f, &f.zone[0], order,
 						   NOBODY, ZONE_BATCH, pfns),
-					 ZONE_WORDS);
+					 ZONE_TAKE_WORDS);
 		assert_int_equal(take_some(&f, &f.zone[0], order, NOBODY,
 					   ZONE_BATCH, pfns),
 				 0);
@@ -1160,11 +1164,11 @@ struct scattered {
 	unsigned order, blocks, parts;
 };
 
-/* How many come at once: whole pageblocks until there are ZONE_WORDS parts. */
+/* How many come at once: whole pageblocks until there are enough parts. */
 static unsigned scattered_batch(const struct scattered *s)
 {
 	unsigned a_pageblock = s->parts * BLOCK_WORDS;
-	unsigned pageblocks = (ZONE_WORDS + a_pageblock - 1) / a_pageblock;
+	unsigned pageblocks = (ZONE_TAKE_WORDS + a_pageblock - 1) / a_pageblock;
 	unsigned n = pageblocks * s->blocks * BLOCK_WORDS;
 
 	return n < ZONE_BATCH ? n : ZONE_BATCH;
@@ -1217,7 +1221,7 @@ static void test_hold_ends(void **state)
 	};
 
 	(void)state;
-	assert_int_equal(scattered_batch(&cases[0]), ZONE_WORDS);
+	assert_int_equal(scattered_batch(&cases[0]), ZONE_TAKE_WORDS);
 	for (size_t i = 0; i < TEST_LENGTH(cases); i++)
 		for (int cpu = NOBODY; cpu < 1; cpu++)
 			check_scattered(&cases[i], cpu);
@@ -1279,7 +1283,7 @@ static void check_free_holds(struct test_rng *rng, unsigned order, unsigned n,
 	locks = atomic_load(&f.zone[0].locks);
 	give_some(&f, &f.zone[0], order, n, pfns);
 	assert_int_equal(atomic_load(&f.zone[0].locks),
-			 locks + (words + ZONE_WORDS - 1) / ZONE_WORDS);
+			 locks + give_holds(words));
 	assert_int_equal(zone_free_pages(&f.zone[0]), (uint64_t)n << order);
 	check_same(&f);
 	stop(&f);
@@ -1288,7 +1292,7 @@ static void check_free_holds(struct test_rng *rng, unsigned order, unsigned n,
 /* As many holds as words, or large blocks, take; neighbours share a word. */
 static void test_free_holds(void **state)
 {
-	const unsigned most = ZONE_WORDS;
+	const unsigned most = ZONE_GIVE_WORDS;
 	struct test_rng rng = test_seed();
 
 	(void)state;
@@ -1428,7 +1432,7 @@ static void play_take(struct play *p, unsigned z)
 	for (unsigned i = 0; i < got; i++)
 		remember(p, pfns[i], order, z);
 	/* A hold ends after so many words, if not before. */
-	if (got < n && got < ZONE_WORDS)
+	if (got < n && got < ZONE_TAKE_WORDS)
 		assert_false(ref_has_run(&p->f, zone, order));
 }
 
