@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * See tls_stack.h. It deals in pointers to descriptors of 16 bytes, as quire
+ * See tls_stack.h. It deals in pointers to descriptors of 8 bytes, as quire
  * does: the same arithmetic on the way out and in.
  */
 #include "tls_stack.h"
@@ -13,7 +13,7 @@ enum { ORDERS = 10 };
 enum { MIN_DEPTH = 512 };
 
 struct page {
-	uint64_t words[2];
+	uint64_t word;
 };
 
 static uint64_t arena_pages;

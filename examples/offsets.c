@@ -35,7 +35,7 @@ int main(void)
 		buffer[i] = quire_alloc_pages(q, ORDER, 0);
 		if (!buffer[i])
 			return fail("quire_alloc_pages");
-		quire_page_set_private(buffer[i], i);
+		quire_page_set_private(q, buffer[i], i);
 		printf("buffer %u: 64 KiB at device offset 0x%" PRIx64 "\n", i,
 		       quire_page_to_offset(q, buffer[i]));
 	}
@@ -46,7 +46,7 @@ int main(void)
 	if (!page)
 		return fail("quire_offset_to_page");
 	printf("offset 0x%" PRIx64 " is buffer %" PRIu64 ", order %d\n", done,
-	       quire_page_private(page), quire_page_order(q, page));
+	       quire_page_private(q, page), quire_page_order(q, page));
 
 	if (!quire_page_to_virt(q, page) && errno == ENOTSUP)
 		puts("it has no address: it is mapped nowhere");

@@ -43,7 +43,7 @@ struct quire {
 	 * load is held up by an earlier store to the same offset of another 4
 	 * KiB, so it keeps off the offsets of what they write: stacks and the
 	 * slots of order 0 in the first 3 KiB of a set, descriptors of blocks
-	 * that are first of a batch at multiples of 512 bytes (32 pages).
+	 * that are first of a batch at multiples of 512 bytes (64 pages).
 	 */
 	char apart[HOT_OFFSET - 1024] __attribute__((aligned(1024)));
 	char *sets __attribute__((aligned(64))); /* (c) of the highest zone */

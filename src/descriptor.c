@@ -191,12 +191,26 @@ uint16_t quire_page_clear_flags(struct quire_page *page, uint16_t flags)
 			  PAGE_FLAGS_SHIFT);
 }
 
-uint64_t quire_page_private(const struct quire_page *page)
+uint64_t quire_page_private(const struct quire *q,
+			    const struct quire_page *page)
 {
-	return page->private;
+	pfn_t pfn;
+
+	if (memmap_find(&q->map, page, &pfn))
+		return q->map.privates[pfn];
+	errno = EINVAL;
+	return 0;
 }
 
-void quire_page_set_private(struct quire_page *page, uint64_t value)
+int quire_page_set_private(struct quire *q, struct quire_page *page,
+			   uint64_t value)
 {
-	page->private = value;
+	pfn_t pfn;
+
+	if (memmap_find(&q->map, page, &pfn)) {
+		q->map.privates[pfn] = value;
+		return 0;
+	}
+	errno = EINVAL;
+	return -1;
 }

@@ -21,6 +21,11 @@ size_t memmap_pages_bytes(const struct region *region)
 	       sizeof(struct quire_page);
 }
 
+size_t memmap_privates_bytes(const struct region *region)
+{
+	return (size_t)(region->end - region->first) * sizeof(uint64_t);
+}
+
 size_t memmap_pageblocks_bytes(const struct region *region)
 {
 	return (size_t)nr_pageblocks(region) * sizeof(struct block);
@@ -29,14 +34,17 @@ size_t memmap_pageblocks_bytes(const struct region *region)
 /* Pointers so that entry [first] of a table is where it is; never dereferenced
  * outside it. */
 void memmap_init(struct memmap *map, const struct region *region, void *pages,
-		 void *pageblocks)
+		 void *privates, void *pageblocks)
 {
-	uint64_t before = region->first * sizeof(*map->pages);
+	uint64_t first = region->first;
 	uint64_t last = first_pageblock(region) + nr_pageblocks(region) - 1;
 
 	map->region = *region;
 	map->nr_pages = region->end - region->first;
-	map->pages = (void *)((uintptr_t)pages - (uintptr_t)before);
+	map->pages = (void *)((uintptr_t)pages -
+			      (uintptr_t)(first * sizeof(*map->pages)));
+	map->privates = (void *)((uintptr_t)privates -
+				 (uintptr_t)(first * sizeof(*map->privates)));
 	map->pageblocks = (void *)((uintptr_t)pageblocks +
 				   (uintptr_t)(last * sizeof(struct block)));
 }

@@ -30,17 +30,19 @@ struct memmap {
 	uint64_t nr_pages;	  /* (c) of the region */
 	struct region region;	  /* the region table: one region today */
 	struct block *pageblocks; /* (c) biased: pageblocks[-(pfn >> 9)] */
+	uint64_t *privates;	  /* (c) biased: privates[pfn], the owner's */
 };
 
-/* Bytes of both tables for a region. */
+/* Bytes of the tables for a region. */
 size_t memmap_pages_bytes(const struct region *region);
+size_t memmap_privates_bytes(const struct region *region);
 size_t memmap_pageblocks_bytes(const struct region *region);
 /*
  * Takes zero-filled memory of those sizes. Nothing is written: zero-filled
  * means free and never touched.
  */
 void memmap_init(struct memmap *map, const struct region *region, void *pages,
-		 void *pageblocks);
+		 void *privates, void *pageblocks);
 
 static inline struct quire_page *memmap_page(const struct memmap *map,
 					     pfn_t pfn)
@@ -62,7 +64,7 @@ static always_inline bool memmap_find(const struct memmap *map,
 				      const struct quire_page *page, pfn_t *pfn)
 {
 	uint64_t distance = (uintptr_t)page - (uintptr_t)map->pages;
-	uint64_t found = distance >> 4 | distance << 60;
+	uint64_t found = distance >> 3 | distance << 61;
 
 	*pfn = (pfn_t)found;
 	return likely(found - map->region.first < map->nr_pages);

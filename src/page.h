@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * The page descriptor and its state word. Floor 2.
+ * The page descriptor: its state word. Floor 2.
  *
- * 16 bytes a page; only the descriptor of a block's first page, its head, is
+ * 8 bytes a page; only the descriptor of a block's first page, its head, is
  * ever written. The state word holds all that alloc and free need, so that an
  * allocation is one store and the check before a free is one load and one
- * comparison:
+ * comparison. What they do not need, the owner's private word, is in a table of
+ * its own: a cache line has the states of 8 pages, not of 4.
+ *
  *
  *	 0..4   order of the block
  *	 5..6   kind: PAGE_FREE, PAGE_HEAD, PAGE_PCP
@@ -34,18 +36,12 @@ typedef uint32_t pfn_t;
 
 #define PFN_NONE UINT32_MAX
 
-/* (a) atomic, (o) whoever owns the page */
+/* (a) atomic */
 struct quire_page {
 	_Atomic uint64_t word; /* (a) */
-	union {
-		uint64_t private; /* (o) live: the holder's */
-		struct {
-			pfn_t next, prev; /* (o) not live */
-		} link;
-	};
 };
 
-_Static_assert(sizeof(struct quire_page) == 16, "16 bytes a page");
+_Static_assert(sizeof(struct quire_page) == 8, "8 bytes a page");
 
 #define PAGE_ORDER_MASK UINT64_C(0x1f)
 #define PAGE_FREE (UINT64_C(0) << 5)

@@ -381,7 +381,7 @@ static void park_word(struct quire_page *pages, uint64_t word, unsigned n,
 /*
  * Whoever takes pages in a run will go on behind it: descriptors there are
  * fetched meanwhile. The CPU's own look-ahead ends at each 4
- * KiB of them, 256 pages.
+ * KiB of them, 512 pages.
  */
 static void fetch_ahead(const struct pcp *pcp, pfn_t pfn, unsigned n)
 {

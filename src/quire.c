@@ -142,7 +142,7 @@ struct tables {
 	struct gigablock *gigablocks[QUIRE_MAX_ZONES];
 	uint32_t *owned[QUIRE_MAX_ZONES];
 	char *sets[QUIRE_MAX_ZONES];
-	void *pageblocks, *pages;
+	void *pageblocks, *pages, *privates;
 };
 
 static void for_each_table(const struct plan *plan, struct tables *t,
@@ -172,6 +172,8 @@ static void for_each_table(const struct plan *plan, struct tables *t,
 		t->sets[z] =
 			take(arg, pcp_sets_bytes(options->cpus), "pcp sets");
 	t->pages = take(arg, memmap_pages_bytes(&plan->region), "page array");
+	t->privates = take(arg, memmap_privates_bytes(&plan->region),
+			   "private words");
 }
 
 static void *take_size(void *arg, size_t size, const char *what)
@@ -192,7 +194,7 @@ static void *take_memory(void *arg, size_t size, const char *what)
 static bool tables_complete(const struct tables *t, unsigned nr_zones)
 {
 	bool all = t->q && t->zones && t->pcps && t->seats && t->pageblocks &&
-		   t->pages;
+		   t->pages && t->privates;
 
 	for (unsigned z = 0; z < nr_zones; z++)
 		all = all && t->gigablocks[z] && t->owned[z] && t->sets[z];
@@ -247,7 +249,8 @@ static void lay_out(struct quire *q, const struct plan *plan,
 		.reporter = &q->reporter,
 	};
 
-	memmap_init(&q->map, &plan->region, t->pages, t->pageblocks);
+	memmap_init(&q->map, &plan->region, t->pages, t->privates,
+		    t->pageblocks);
 	q->nr_zones = options->nr_zones;
 	q->nr_cpus = options->cpus;
 	q->seats = t->seats;

@@ -554,6 +554,16 @@ struct free_word {
 	uint64_t units;
 };
 
+/* Whether the pfns of a word ascend by one; without a branch a pfn. */
+static bool is_run(const pfn_t *pfns)
+{
+	pfn_t other = 0;
+
+	for (unsigned i = 0; i < WORD_BITS; i++)
+		other |= pfns[i] - pfns[0] - i;
+	return other == 0;
+}
+
 /*
  * The blocks from *pfns on, as many as one hold frees; neighbours in one word
  * go back as one. Returns how many words.
@@ -569,9 +579,14 @@ static unsigned group_by_word(unsigned order, const pfn_t **pfns,
 		const pfn_t base = *first & ~(pfn_t)(WORD_BITS - 1);
 		uint64_t starts = 0;
 
-		do
-			starts |= UINT64_C(1) << (*at++ - base);
-		while (at < end && *at - base < WORD_BITS);
+		if (*at == base && end - at >= WORD_BITS && is_run(at)) {
+			starts = ~UINT64_C(0);
+			at += WORD_BITS;
+		} else {
+			do
+				starts |= UINT64_C(1) << (*at++ - base);
+			while (at < end && *at - base < WORD_BITS);
+		}
 		words[nr++] = (struct free_word){
 			.base = base,
 			.n = (unsigned)(at - first) << order,

@@ -23,7 +23,7 @@
  * 64, and a hold costs others what the lock's cache line takes to come and go.
  * To take is the longer work, for runs are looked for.
  */
-enum { ZONE_TAKE_WORDS = 16, ZONE_GIVE_WORDS = 48 };
+enum { ZONE_TAKE_WORDS = 16, ZONE_GIVE_WORDS = 64 };
 /* Blocks that one call may take. */
 enum { ZONE_BATCH = 256 };
 /* Fullness classes of a list: by free units, 32 a class. */

@@ -125,7 +125,7 @@ static void descriptor_put(struct shadow *shadow, const struct block *block,
 			  quire_page_order(shadow->q, page),
 			  (unsigned long long)quire_page_count(shadow->q, page),
 			  quire_page_flags(page));
-	quire_page_set_private(page, private_of(block, pfn));
+	quire_page_set_private(shadow->q, page, private_of(block, pfn));
 	if (flags)
 		quire_page_set_flags(page, flags);
 }
@@ -138,7 +138,7 @@ static void descriptor_check(const struct shadow *shadow,
 	if (quire_page_order(shadow->q, page) == block->order &&
 	    quire_page_count(shadow->q, page) == 1 &&
 	    quire_page_flags(page) == flags_of(block) &&
-	    quire_page_private(page) == private_of(block, pfn))
+	    quire_page_private(shadow->q, page) == private_of(block, pfn))
 		return;
 	violation("pfn %llu, held by thread %u, order %u: it has order %d, "
 		  "%llu holders, flags 0x%x (0x%x), private 0x%llx (0x%llx)",
@@ -146,7 +146,7 @@ static void descriptor_check(const struct shadow *shadow,
 		  quire_page_order(shadow->q, page),
 		  (unsigned long long)quire_page_count(shadow->q, page),
 		  quire_page_flags(page), flags_of(block),
-		  (unsigned long long)quire_page_private(page),
+		  (unsigned long long)quire_page_private(shadow->q, page),
 		  (unsigned long long)private_of(block, pfn));
 }
 

@@ -1224,16 +1224,62 @@ static void test_private(void **state)
 	struct quire_page *b = quire_alloc_pages(q, 3, 0);
 
 	(void)state;
-	quire_page_set_private(a, UINT64_MAX);
-	quire_page_set_private(b, 0x0123456789abcdef);
+	assert_int_equal(quire_page_set_private(q, a, UINT64_MAX), 0);
+	assert_int_equal(quire_page_set_private(q, b, 0x0123456789abcdef), 0);
 	assert_int_equal(quire_page_get(q, b), 0);
 	quire_page_set_flags(b, 0xffff);
-	assert_int_equal(quire_page_private(a), UINT64_MAX);
-	assert_int_equal(quire_page_private(b), 0x0123456789abcdef);
+	assert_int_equal(quire_page_private(q, a), UINT64_MAX);
+	assert_int_equal(quire_page_private(q, b), 0x0123456789abcdef);
 	assert_int_equal(quire_free_pages(q, a, 0), 0);
 	assert_int_equal(quire_page_put(q, b), 0);
-	assert_int_equal(quire_page_private(b), 0x0123456789abcdef);
+	assert_int_equal(quire_page_private(q, b), 0x0123456789abcdef);
 	assert_int_equal(quire_free_pages(q, b, 3), 0);
+	destroy(q);
+}
+
+/* Each page of a region has a word of its own, the first and last one too. */
+static void test_private_all(void **state)
+{
+	struct quire *q = create_size(2 * MIB);
+	struct quire_page *run = quire_alloc_exact(q, 512, 0);
+	uint64_t first = quire_page_to_pfn(q, run);
+
+	(void)state;
+	for (uint64_t i = 0; i < 512; i++)
+		assert_int_equal(
+			quire_page_set_private(
+				q, quire_pfn_to_page(q, first + i), ~i),
+			0);
+	for (uint64_t i = 0; i < 512; i++)
+		assert_int_equal(
+			quire_page_private(q, quire_pfn_to_page(q, first + i)),
+			~i);
+	assert_int_equal(quire_free_exact(q, run, 512), 0);
+	destroy(q);
+}
+
+static void test_private_foreign(void **state)
+{
+	struct quire *q = create_size(2 * MIB);
+	uint64_t first = info_of(q).first_pfn;
+	uintptr_t page = (uintptr_t)quire_pfn_to_page(q, first);
+	uintptr_t last = (uintptr_t)quire_pfn_to_page(q, first + 511);
+	struct quire_page *const foreign[] = {
+		NULL,
+		(void *)(page - (last - page) / 511),
+		(void *)(last + (last - page) / 511),
+		(void *)(page + 1),
+	};
+
+	(void)state;
+	for (size_t i = 0; i < TEST_LENGTH(foreign); i++) {
+		errno = 0;
+		assert_int_equal(quire_page_private(q, foreign[i]), 0);
+		assert_int_equal(errno, EINVAL);
+		errno = 0;
+		assert_int_equal(quire_page_set_private(q, foreign[i], 1), -1);
+		assert_int_equal(errno, EINVAL);
+	}
 	destroy(q);
 }
 
@@ -2234,6 +2280,8 @@ int main(void)
 		TEST(test_references),
 		TEST(test_flags),
 		TEST(test_private),
+		TEST(test_private_all),
+		TEST(test_private_foreign),
 		TEST(test_conversions),
 		TEST(test_conversions_outside),
 		TEST(test_double_free),

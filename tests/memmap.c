@@ -11,8 +11,9 @@ struct fixture {
 	struct region region;
 	struct memmap map;
 	char *pages; /* the table, with room around it */
+	uint64_t *privates;
 	char *pageblocks;
-	size_t pages_bytes, pageblocks_bytes;
+	size_t pages_bytes, privates_bytes, pageblocks_bytes;
 };
 
 enum { MARGIN = 4096 };
@@ -24,20 +25,24 @@ static void setup(struct fixture *f, pfn_t first, pfn_t end)
 				     .base = UINT64_C(0x7000) << 28,
 				     .mapped = true };
 	f->pages_bytes = memmap_pages_bytes(&f->region);
+	f->privates_bytes = memmap_privates_bytes(&f->region);
 	f->pageblocks_bytes = memmap_pageblocks_bytes(&f->region);
 	f->pages = aligned_alloc(4096, (f->pages_bytes + 2 * MARGIN + 4095) &
 					       ~(size_t)4095);
 	f->pageblocks = aligned_alloc(4096, (f->pageblocks_bytes + 4095) &
 						    ~(size_t)4095);
-	assert_true(f->pages && f->pageblocks);
+	f->privates = malloc(f->privates_bytes);
+	assert_true(f->pages && f->privates && f->pageblocks);
 	memset(f->pages, 0, f->pages_bytes + 2 * MARGIN);
 	memset(f->pageblocks, 0, f->pageblocks_bytes);
-	memmap_init(&f->map, &f->region, f->pages + MARGIN, f->pageblocks);
+	memmap_init(&f->map, &f->region, f->pages + MARGIN, f->privates,
+		    f->pageblocks);
 }
 
 static void teardown(struct fixture *f)
 {
 	free(f->pages);
+	free(f->privates);
 	free(f->pageblocks);
 }
 
@@ -59,7 +64,9 @@ static void test_sizes(void **state)
 					 .end = regions[i].end };
 
 		assert_int_equal(memmap_pages_bytes(&region),
-				 16 * (regions[i].end - regions[i].first));
+				 8 * (regions[i].end - regions[i].first));
+		assert_int_equal(memmap_privates_bytes(&region),
+				 8 * (regions[i].end - regions[i].first));
 		assert_int_equal(memmap_pageblocks_bytes(&region),
 				 128 * regions[i].pageblocks);
 	}
@@ -68,14 +75,16 @@ static void test_sizes(void **state)
 static void check_page(struct fixture *f, pfn_t pfn)
 {
 	struct quire_page *page = memmap_page(&f->map, pfn);
-	char *at = f->pages + MARGIN + (size_t)(pfn - f->region.first) * 16;
+	char *at = f->pages + MARGIN + (size_t)(pfn - f->region.first) * 8;
 
 	assert_ptr_equal(page, at);
+	assert_ptr_equal(f->map.privates + pfn,
+			 f->privates + (pfn - f->region.first));
 	assert_int_equal(memmap_pfn(&f->map, page), pfn);
 	assert_true((uintptr_t)memmap_virt(&f->map, pfn) ==
 		    f->region.base + (uint64_t)pfn * 4096);
 	assert_true(memmap_has_pfn(&f->map, pfn));
-	for (uintptr_t off = 1; off < 16; off++)
+	for (uintptr_t off = 1; off < 8; off++)
 		assert_int_equal(
 			memmap_pfn(&f->map,
 				   (const struct quire_page *)((uintptr_t)page +
@@ -101,7 +110,7 @@ static void check_foreign(struct fixture *f)
 			 PFN_NONE);
 	/* 2^32 descriptors on: the pfn must not be cut to 32 bits first. */
 	assert_int_equal(memmap_pfn(&f->map, (const void *)(start + (UINT64_C(1)
-								     << 36))),
+								     << 35))),
 			 PFN_NONE);
 }
 

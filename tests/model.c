@@ -534,11 +534,11 @@ static void op_words(struct model *m)
 		block->flags &= (uint16_t)~bits;
 	}
 	if (block->named)
-		CHECK(m, quire_page_private(page) == block->private, "pfn %u",
-		      block->pfn);
+		CHECK(m, quire_page_private(m->q, page) == block->private,
+		      "pfn %u", block->pfn);
 	block->named = true;
 	block->private = test_random(&m->rng);
-	quire_page_set_private(page, block->private);
+	quire_page_set_private(m->q, page, block->private);
 }
 
 /* --- misuse, each one ordered after what makes it wrong --- */

@@ -109,7 +109,7 @@ static void start(pfn_t blocks, uint64_t decay_ms)
 	f.tables = mmap(NULL, f.tables_bytes, PROT_READ | PROT_WRITE,
 			MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	assert_ptr_not_equal(f.tables, MAP_FAILED);
-	memmap_init(&f.map, &region, carve(memmap_pages_bytes(&region)),
+	memmap_init(&f.map, &region, carve(memmap_pages_bytes(&region)), NULL,
 		    carve(memmap_pageblocks_bytes(&region)));
 	zone_init(&f.zone, 0, 0, pages, &f.map,
 		  carve(zone_gigablocks_bytes(0, pages)),

@@ -59,7 +59,7 @@ static void start(struct fixture *f, const pfn_t *cut, unsigned nr_zones,
 			 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	assert_ptr_not_equal(f->tables, MAP_FAILED);
 	/* A zone does not look at page words: there are none. */
-	memmap_init(&f->map, &region, NULL,
+	memmap_init(&f->map, &region, NULL, NULL,
 		    carve(f, memmap_pageblocks_bytes(&region)));
 	f->used = carve(f, region.end - region.first);
 	f->ever = carve(f, region.end - region.first);

@@ -316,10 +316,14 @@ QUIRE_API uint16_t quire_page_set_flags(struct quire_page *page,
 QUIRE_API uint16_t quire_page_clear_flags(struct quire_page *page,
 					  uint16_t flags);
 
-/* The owner's private word, on a live head; not atomic, the owner's to order.
+/*
+ * The owner's private word, on a live head; not atomic, the owner's to order.
+ * EINVAL, without a report: not a page of q; private then returns 0, set -1.
  */
-QUIRE_API uint64_t quire_page_private(const struct quire_page *page);
-QUIRE_API void quire_page_set_private(struct quire_page *page, uint64_t value);
+QUIRE_API uint64_t quire_page_private(const struct quire *q,
+				      const struct quire_page *page);
+QUIRE_API int quire_page_set_private(struct quire *q, struct quire_page *page,
+				     uint64_t value);
 
 /* ------------------------------------------------------------------ */
 /* CPUs and upkeep                                                     */
