@@ -36,8 +36,9 @@ AC_DEFUN([QUIRE_WARNINGS], [
 ])
 
 dnl QUIRE_DEBUG
-dnl --enable-debug: assertions, lock ranks, conservation checks. A definition on
-dnl the command line, for the core's sources do not read config.h.
+dnl --enable-debug: assertions, lock ranks, conservation checks, and schedule
+dnl points, which --enable-schedule-points gives alone. Definitions on the command
+dnl line, for the core's sources do not read config.h.
 AC_DEFUN([QUIRE_DEBUG], [
 	AC_ARG_ENABLE([debug],
 		[AS_HELP_STRING([--enable-debug],
@@ -46,6 +47,13 @@ AC_DEFUN([QUIRE_DEBUG], [
 	DEBUG_CPPFLAGS=
 	AS_IF([test "x$enable_debug" = xyes],
 		[DEBUG_CPPFLAGS=-DQUIRE_DEBUG=1])
+	AC_ARG_ENABLE([schedule-points],
+		[AS_HELP_STRING([--enable-schedule-points],
+			[pauses between steps, when a test asks for them])],
+		[], [enable_schedule_points=no])
+	AS_IF([test "x$enable_schedule_points" = xyes],
+		[AS_VAR_APPEND([DEBUG_CPPFLAGS],
+			[" -DQUIRE_SCHEDULE_POINTS=1"])])
 	AC_SUBST([DEBUG_CPPFLAGS])
 ])
 

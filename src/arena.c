@@ -135,7 +135,8 @@ static enum quire_backing back(const struct arena *arena, void *addr,
 			return list[i];
 		if (errno == EFAULT)
 			break;
-		if (list != fallback)
+		/* That there are no hugepages needs no telling by default. */
+		if (list != fallback || list[i] == QUIRE_BACKING_BASE)
 			report(arena->reporter,
 			       "backing %s cannot be had for %llu bytes "
 			       "(errno %d)",
@@ -185,8 +186,10 @@ static int back_arena(struct arena *arena, const struct arena_request *request)
 
 	arena->table_backing =
 		back(arena, arena->range, arena->table_size, tables);
-	if (arena->table_backing == QUIRE_BACKING_DEFAULT)
+	if (arena->table_backing == QUIRE_BACKING_DEFAULT) {
+		errno = ENOMEM;
 		return -1;
+	}
 	if (!arena->mapped) {
 		arena->backing = QUIRE_BACKING_NONE;
 		return 0;

@@ -7,8 +7,12 @@
  * when it does not; its condition always compiles.
  *
  * fault_hit() is asked at the places of each floor that can fail; tests arm a
- * point to make the n-th question answer yes. Slow paths only: one relaxed
- * load when nothing is armed.
+ * point to make the n-th question answer yes, or one in n. Slow paths only: one
+ * relaxed load when nothing is armed.
+ *
+ * schedule_point() stands between two steps of a slow path that others can see
+ * one of: there a thread loses its CPU now and then, if that is asked for.
+ * Builds with --enable-debug or --enable-schedule-points only.
  */
 #ifndef QUIRE_DEBUG_H
 #define QUIRE_DEBUG_H
@@ -23,6 +27,12 @@
 enum { config_debug = 1 };
 #else
 enum { config_debug = 0 };
+#endif
+
+#if defined(QUIRE_DEBUG) || defined(QUIRE_SCHEDULE_POINTS)
+enum { config_schedule = 1 };
+#else
+enum { config_schedule = 0 };
 #endif
 
 struct reporter {
@@ -71,12 +81,28 @@ extern _Atomic bool faults_armed;
 void fault_arm(enum fault_point point, int64_t skip, int64_t times);
 void fault_disarm_all(void);
 bool fault_hit_armed(enum fault_point point);
+/* Any point answers yes to one question in n, drawn at random; 0: none does. */
+void fault_arm_random(uint32_t one_in, uint64_t seed);
+/* Answers of yes so far. */
+uint64_t fault_total(void);
 
 static inline bool fault_hit(enum fault_point point)
 {
 	return unlikely(atomic_load_explicit(&faults_armed,
 					     memory_order_relaxed)) &&
 	       fault_hit_armed(point);
+}
+
+/* One point in n, drawn at random, lets others run; 0: none does. */
+void schedule_arm(uint32_t one_in, uint64_t seed);
+void schedule_point_armed(void);
+extern _Atomic bool schedule_armed;
+
+static inline void schedule_point(void)
+{
+	if (config_schedule && unlikely(atomic_load_explicit(
+				       &schedule_armed, memory_order_relaxed)))
+		schedule_point_armed();
 }
 
 #endif

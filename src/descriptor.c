@@ -205,12 +205,16 @@ uint64_t quire_page_private(const struct quire *q,
 int quire_page_set_private(struct quire *q, struct quire_page *page,
 			   uint64_t value)
 {
-	pfn_t pfn;
+	pfn_t pfn = memmap_pfn(&q->map, page);
+	uint64_t word;
 
-	if (memmap_find(&q->map, page, &pfn)) {
-		q->map.privates[pfn] = value;
-		return 0;
-	}
-	errno = EINVAL;
-	return -1;
+	if (pfn == PFN_NONE)
+		return page_alloc_refuse_pointer(q, "page_set_private", page);
+	/* The words of free blocks may be links. */
+	word = page_word(page);
+	if (!page_is_head(word))
+		return page_alloc_refuse_page(q, "page_set_private", pfn, word,
+					      NULL);
+	q->map.privates[pfn] = value;
+	return 0;
 }

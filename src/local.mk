@@ -21,6 +21,7 @@ libquire_core_la_SOURCES = \
 	src/pcp.c src/pcp.h \
 	src/quire.c \
 	src/stat.c \
+	src/strain.c \
 	src/validate.c \
 	src/zone.c src/zone.h \
 	src/zone_validate.c \
@@ -42,4 +43,4 @@ EXTRA_libquire_la_DEPENDENCIES = src/libquire.map
 EXTRA_DIST += src/libquire.map src/FLOORS
 
 quireincludedir = $(includedir)/quire
-quireinclude_HEADERS = include/quire/quire.h
+quireinclude_HEADERS = include/quire/quire.h include/quire/debug.h

@@ -87,7 +87,8 @@ void lock_acquire_polled_slow(struct lock *lock)
 
 /*
  * What the thread holds, in debug builds: how many locks of each rank, and the
- * highest address taken since it held none of that rank.
+ * one taken last, which is the highest. A signal handler that takes and leaves
+ * a lock puts back what it found.
  */
 enum { NR_RANKS = LOCK_RANK_ZONE - LOCK_RANK_REGISTRY + 1 };
 
@@ -104,7 +105,29 @@ static uint32_t this_thread(void)
 	return thread_id;
 }
 
-void lock_acquired(struct lock *lock, bool shared)
+#ifdef QUIRE_DEBUG
+static void note_below(struct lock *lock, const struct lock *below)
+{
+	lock->below = below;
+}
+
+static const struct lock *noted_below(const struct lock *lock)
+{
+	return lock->below;
+}
+#else
+static void note_below(struct lock *lock, const struct lock *below)
+{
+	(void)lock, (void)below;
+}
+
+static const struct lock *noted_below(const struct lock *lock)
+{
+	return lock;
+}
+#endif
+
+void lock_waiting(const struct lock *lock)
 {
 	unsigned rank = (unsigned)(lock->rank - LOCK_RANK_REGISTRY);
 
@@ -112,11 +135,19 @@ void lock_acquired(struct lock *lock, bool shared)
 		assert_debug(held[r].nr == 0 ||
 				     (r == rank && held[r].highest < lock),
 			     "lock %p of rank %d taken over %p of rank %d",
-			     (void *)lock, lock->rank,
+			     (const void *)lock, lock->rank,
 			     (const void *)held[r].highest,
 			     (int)r + LOCK_RANK_REGISTRY);
-	held[rank].nr++;
+}
+
+void lock_acquired(struct lock *lock, bool shared)
+{
+	unsigned rank = (unsigned)(lock->rank - LOCK_RANK_REGISTRY);
+
+	if (!shared)
+		note_below(lock, held[rank].highest);
 	held[rank].highest = lock;
+	held[rank].nr++;
 	if (!shared)
 		atomic_store_explicit(&lock->owner, this_thread(),
 				      memory_order_relaxed);
@@ -124,11 +155,15 @@ void lock_acquired(struct lock *lock, bool shared)
 
 void lock_releasing(struct lock *lock, bool shared)
 {
+	unsigned rank = (unsigned)(lock->rank - LOCK_RANK_REGISTRY);
+
 	assert_debug(shared || lock_held(lock),
 		     "lock %p released by %u, owner %u", (void *)lock,
 		     this_thread(),
 		     atomic_load_explicit(&lock->owner, memory_order_relaxed));
-	held[lock->rank - LOCK_RANK_REGISTRY].nr--;
+	held[rank].nr--;
+	if (held[rank].highest == lock && !shared)
+		held[rank].highest = noted_below(lock);
 	if (!shared)
 		atomic_store_explicit(&lock->owner, 0, memory_order_relaxed);
 }

@@ -14,9 +14,10 @@
  * also be shared, by a few at a time; who waits for it alone keeps new ones
  * out.
  *
- * Ranks order locks (DESIGN, section 1): a thread takes a lock only if its rank
- * is above that of every lock it holds, or equal and its address higher.
- * Debug builds check that and the owner.
+ * Ranks order locks (DESIGN, section 1): a thread waits for a lock only if its
+ * rank is above that of every lock it holds, or equal and its address higher.
+ * Who only tries cannot be part of a circle, and a signal handler may try
+ * whatever it has interrupted. Debug builds check that and the owner.
  */
 #ifndef QUIRE_LOCK_H
 #define QUIRE_LOCK_H
@@ -43,6 +44,9 @@ struct lock {
 	_Atomic uint32_t word;
 	_Atomic uint32_t owner; /* thread id; debug builds only */
 	int32_t rank;		/* (c) enum lock_rank */
+#ifdef QUIRE_DEBUG
+	const struct lock *below; /* the holder's highest before this one */
+#endif
 };
 
 #define LOCK_INIT(r)                                                           \
@@ -54,7 +58,8 @@ void lock_init(struct lock *lock, enum lock_rank rank);
 void lock_acquire_slow(struct lock *lock);
 void lock_release_slow(struct lock *lock);
 void lock_acquire_polled_slow(struct lock *lock);
-/* Debug: rank check, and the owner if it is not shared. */
+/* Debug: the owner if it is not shared, and before a wait the rank. */
+void lock_waiting(const struct lock *lock);
 void lock_acquired(struct lock *lock, bool shared);
 void lock_releasing(struct lock *lock, bool shared);
 /* Whether the calling thread holds the lock; true in builds without debug. */
@@ -78,6 +83,8 @@ static inline void lock_acquire(struct lock *lock)
 {
 	uint32_t expected = 0;
 
+	if (config_debug)
+		lock_waiting(lock);
 	if (unlikely(!atomic_compare_exchange_strong_explicit(
 		    &lock->word, &expected, 1, memory_order_acquire,
 		    memory_order_relaxed)))
@@ -102,6 +109,8 @@ enum { LOCK_HELD = 1, LOCK_WANTED = 2, LOCK_SHARE = 4 };
 
 static inline void lock_acquire_polled(struct lock *lock)
 {
+	if (config_debug)
+		lock_waiting(lock);
 	if (!lock_try(lock))
 		lock_acquire_polled_slow(lock);
 }

@@ -129,7 +129,8 @@ struct want {
 static int want_init(struct quire *q, struct want *want, unsigned order,
 		     unsigned flags)
 {
-	const unsigned known = QUIRE_ZERO | QUIRE_NORETRY | QUIRE_ZONE_MASK;
+	const unsigned known =
+		QUIRE_ZERO | QUIRE_NORETRY | QUIRE_NOLOCK | QUIRE_ZONE_MASK;
 	unsigned zone = (flags & QUIRE_ZONE_MASK) >> 4;
 
 	*want = (struct want){ .order = order,
@@ -156,20 +157,34 @@ static int want_init(struct quire *q, struct want *want, unsigned order,
 	return 0;
 }
 
-/* `held`: every CPU's set and the locks of all zones allowed. */
-static bool alloc_from_zone(struct pcp *pcp, struct want *want, bool held,
-			    pfn_t *pfn)
+/* How a zone is asked. */
+struct ask {
+	bool (*block)(struct pcp *pcp, unsigned order, enum mobility type,
+		      pfn_t *pfn);
+	bool (*exact)(struct pcp *pcp, unsigned order, enum mobility type,
+		      uint64_t n, pfn_t *pfn, bool *zero);
+};
+
+static const struct ask ask = { pcp_alloc, pcp_alloc_exact };
+/* Every CPU's set is held, and the locks of all zones allowed. */
+static const struct ask ask_held = { pcp_alloc_held, pcp_alloc_exact_held };
+static const struct ask ask_nolock = { pcp_alloc_nolock,
+				       pcp_alloc_exact_nolock };
+
+static const struct ask *ask_at_first(const struct want *want)
+{
+	return want->flags & QUIRE_NOLOCK ? &ask_nolock : &ask;
+}
+
+static bool alloc_from_zone(struct pcp *pcp, struct want *want,
+			    const struct ask *by, pfn_t *pfn)
 {
 	bool ok;
 
 	if (want->exact)
-		return held ? pcp_alloc_exact_held(pcp, want->order,
-						   DEFAULT_TYPE, want->exact,
-						   pfn, &want->zero)
-			    : pcp_alloc_exact(pcp, want->order, DEFAULT_TYPE,
-					      want->exact, pfn, &want->zero);
-	ok = held ? pcp_alloc_held(pcp, want->order, DEFAULT_TYPE, pfn)
-		  : pcp_alloc(pcp, want->order, DEFAULT_TYPE, pfn);
+		return by->exact(pcp, want->order, DEFAULT_TYPE, want->exact,
+				 pfn, &want->zero);
+	ok = by->block(pcp, want->order, DEFAULT_TYPE, pfn);
 	if (ok)
 		want->zero = page_word(memmap_page(pcp->zone->map, *pfn)) &
 			     PAGE_ZERO;
@@ -177,11 +192,11 @@ static bool alloc_from_zone(struct pcp *pcp, struct want *want, bool held,
 }
 
 /* The zonelist walk. */
-static bool alloc_from_zones(struct quire *q, struct want *want, bool held,
-			     pfn_t *pfn)
+static bool alloc_from_zones(struct quire *q, struct want *want,
+			     const struct ask *by, pfn_t *pfn)
 {
 	for (unsigned z = want->top + 1; z-- > 0;)
-		if (alloc_from_zone(q->pcp[z], want, held, pfn))
+		if (alloc_from_zone(q->pcp[z], want, by, pfn))
 			return true;
 	return false;
 }
@@ -195,10 +210,14 @@ static bool alloc_held(struct quire *q, struct want *want, pfn_t *pfn)
 {
 	bool ok;
 
+	schedule_point();
 	allocator_hold(q);
 	for (unsigned z = 0; z <= want->top; z++)
 		zone_lock(q->zone[z]);
-	ok = alloc_from_zones(q, want, true, pfn);
+	/* What was freed without a lock since the first was taken. */
+	for (unsigned z = 0; z <= want->top; z++)
+		zone_settle_locked(q->zone[z]);
+	ok = alloc_from_zones(q, want, &ask_held, pfn);
 	for (unsigned z = 0; z <= want->top; z++)
 		zone_unlock(q->zone[z]);
 	allocator_release(q);
@@ -207,10 +226,12 @@ static bool alloc_held(struct quire *q, struct want *want, pfn_t *pfn)
 
 static cold bool alloc_last(struct quire *q, struct want *want, pfn_t *pfn)
 {
-	if (!(want->flags & QUIRE_NORETRY) && alloc_held(q, want, pfn))
+	const unsigned once = QUIRE_NORETRY | QUIRE_NOLOCK;
+
+	if (!(want->flags & once) && alloc_held(q, want, pfn))
 		return true;
 	atomic_fetch_add_explicit(&q->failures, 1, memory_order_relaxed);
-	errno = ENOMEM;
+	errno = want->flags & QUIRE_NOLOCK ? EAGAIN : ENOMEM;
 	return false;
 }
 
@@ -235,6 +256,7 @@ static struct quire_page *hand_out(struct quire *q, const struct want *want,
 {
 	struct quire_page *page = memmap_page(&q->map, pfn);
 
+	schedule_point();
 	page_set_word(page, head_word(q, pfn, want->order));
 	if (want->flags & QUIRE_ZERO && !want->zero)
 		clear_pages(q, pfn, UINT64_C(1) << want->order);
@@ -249,7 +271,7 @@ alloc_pages_general(struct quire *q, unsigned order, unsigned flags)
 
 	if (want_init(q, &want, order, flags) != 0)
 		return NULL;
-	if (!alloc_from_zones(q, &want, false, &pfn) &&
+	if (!alloc_from_zones(q, &want, ask_at_first(&want), &pfn) &&
 	    !alloc_last(q, &want, &pfn))
 		return NULL;
 	return hand_out(q, &want, pfn);
@@ -273,6 +295,17 @@ struct quire_page *quire_alloc_pages(struct quire *q, unsigned order,
 	return page;
 }
 
+static size_t bulk_from_zones(struct quire *q, const struct want *want,
+			      size_t n, pfn_t *pfns)
+{
+	size_t got = 0;
+
+	for (unsigned z = want->top + 1; z-- > 0 && got < n;)
+		got += pcp_alloc_bulk(q->pcp[z], want->order, DEFAULT_TYPE,
+				      n - got, pfns + got);
+	return got;
+}
+
 size_t quire_alloc_pages_bulk(struct quire *q, unsigned order, unsigned flags,
 			      size_t n, struct quire_page **pages)
 {
@@ -283,11 +316,12 @@ size_t quire_alloc_pages_bulk(struct quire *q, unsigned order, unsigned flags,
 	if (want_init(q, &want, order, flags) != 0)
 		return 0;
 	while (done < n) {
-		size_t now = n - done < BULK ? n - done : BULK, got = 0;
+		size_t now = n - done < BULK ? n - done : BULK, got;
 
-		for (unsigned z = want.top + 1; z-- > 0 && got < now;)
-			got += pcp_alloc_bulk(q->pcp[z], order, DEFAULT_TYPE,
-					      now - got, pfns + got);
+		if (flags & QUIRE_NOLOCK)
+			got = alloc_from_zones(q, &want, &ask_nolock, pfns);
+		else
+			got = bulk_from_zones(q, &want, now, pfns);
 		if (got == 0 && alloc_last(q, &want, pfns))
 			got = 1;
 		if (got == 0)
@@ -317,7 +351,7 @@ struct quire_page *quire_alloc_exact(struct quire *q, size_t n, unsigned flags)
 	if (want_init(q, &want, bits_order(n), flags) != 0)
 		return NULL;
 	want.exact = n;
-	if (!alloc_from_zones(q, &want, false, &pfn) &&
+	if (!alloc_from_zones(q, &want, ask_at_first(&want), &pfn) &&
 	    !alloc_last(q, &want, &pfn))
 		return NULL;
 	word = head_word(q, pfn, 0);
@@ -331,10 +365,11 @@ struct quire_page *quire_alloc_exact(struct quire *q, size_t n, unsigned flags)
 /* --- free --- */
 
 /* A live head without other holders goes back; its word is PAGE_PCP already. */
-static void take_back(struct quire *q, pfn_t pfn, uint64_t word)
+static void take_back(struct quire *q, pfn_t pfn, uint64_t word, bool nolock)
 {
-	pcp_free(q->pcp[page_zone(word)], page_order(word), page_type(word),
-		 pfn);
+	(nolock ? pcp_free_nolock : pcp_free)(q->pcp[page_zone(word)],
+					      page_order(word), page_type(word),
+					      pfn);
 }
 
 static uint64_t parked(uint64_t word)
@@ -342,8 +377,8 @@ static uint64_t parked(uint64_t word)
 	return (word & ~(PAGE_KIND_MASK | PAGE_FLAGS_MASK)) | PAGE_PCP;
 }
 
-int page_alloc_put(struct quire *q, const char *call, pfn_t pfn,
-		   const unsigned *order)
+static int put(struct quire *q, const char *call, pfn_t pfn,
+	       const unsigned *order, bool nolock)
 {
 	struct quire_page *page = memmap_page(&q->map, pfn);
 	uint64_t word = page_word(page);
@@ -357,6 +392,7 @@ int page_alloc_put(struct quire *q, const char *call, pfn_t pfn,
 			return page_alloc_refuse_page(q, call, pfn, word,
 						      order);
 		last = page_refs(word) == 0;
+		schedule_point();
 		if (last && !q->check_race) {
 			page_set_word(page, parked(word));
 			break;
@@ -368,9 +404,15 @@ int page_alloc_put(struct quire *q, const char *call, pfn_t pfn,
 		memory_order_acq_rel, memory_order_relaxed));
 	if (last) {
 		atomic_thread_fence(memory_order_acquire);
-		take_back(q, pfn, word);
+		take_back(q, pfn, word, nolock);
 	}
 	return last;
+}
+
+int page_alloc_put(struct quire *q, const char *call, pfn_t pfn,
+		   const unsigned *order)
+{
+	return put(q, call, pfn, order, false);
 }
 
 static noinline int free_pages_general(struct quire *q, struct quire_page *page,
@@ -403,6 +445,16 @@ int quire_free_pages(struct quire *q, struct quire_page *page, unsigned order)
 		pcp_free_slow(q->pcp[q->nr_zones - 1], order, DEFAULT_TYPE,
 			      pfn);
 	return 0;
+}
+
+int quire_free_pages_nolock(struct quire *q, struct quire_page *page,
+			    unsigned order)
+{
+	pfn_t pfn = memmap_pfn(&q->map, page);
+
+	if (pfn == PFN_NONE)
+		return page_alloc_refuse_pointer(q, "free_pages_nolock", page);
+	return put(q, "free_pages_nolock", pfn, &order, true) < 0 ? -1 : 0;
 }
 
 size_t quire_free_pages_bulk(struct quire *q, unsigned order, size_t n,

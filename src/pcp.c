@@ -56,6 +56,10 @@
  * rest comes to the front again, and the zone fills up the list from its
  * fullest blocks. Bulk allocations take what the list has, then from the zone.
  *
+ * Signal handlers. pcp_*_nolock() pop and push like the others (a handler
+ * inside a sequence restarts it; a set's lock is only tried), and where that
+ * fails try the zone lock, which the interrupted thread may hold.
+ *
  * Sizes. All lists of a CPU together may park 1 / (8 x CPUs) of the zone: a
  * quarter of that is order 0's, a twelfth each other order's; an order whose
  * share is under two blocks (four with renewal) has no list. Within that, and
@@ -480,6 +484,7 @@ static void visited(const struct pcp *pcp, struct pcp_set *set, unsigned stack)
 				      memory_order_relaxed);
 	if (now < GROW_VISITS || capacity(set, stack) == most)
 		return;
+	schedule_point();
 	if (high > most)
 		high = most;
 	set_capacity(set, stack, high);
@@ -572,7 +577,9 @@ static bool refill(struct pcp *pcp, struct pcp_set *set, uint32_t cpu,
 	if (set_pop(pcp, set, cpu, list, pfn, 1, CPU_STACK_POPPED))
 		return true;
 	visited(pcp, set, list);
+	schedule_point();
 	n = gather(pcp, set, cpu, order, type, top);
+	schedule_point();
 	if (n == 0)
 		return false;
 	*pfn = top[-1];
@@ -596,6 +603,7 @@ static void trim(struct pcp *pcp, struct pcp_set *set, uint32_t cpu,
 	if (!set_is_open(set))
 		set_start(pcp, set);
 	visited(pcp, set, back);
+	schedule_point();
 	if (set_push(pcp, set, cpu, back, &pfn, 1))
 		return;
 	n = set_pop(pcp, set, cpu, back, all, MAX_SLOTS, CPU_STACK_MOVED);
@@ -611,8 +619,10 @@ static void trim(struct pcp *pcp, struct pcp_set *set, uint32_t cpu,
 		out = n;
 	all[n] = pfn;
 	count_up(&set->drains, 1);
+	schedule_point();
 	if (set_push(pcp, set, cpu, back, all + out, n + 1 - out)) {
 		count_up(&set->state[back].left, out);
+		schedule_point();
 		give_to_zone(pcp, order, out, all);
 	} else {
 		count_up(&set->state[back].left, n);
@@ -686,38 +696,87 @@ static bool free_locked_way(struct pcp *pcp, unsigned back, pfn_t pfn)
 	return ok;
 }
 
-bool pcp_alloc(struct pcp *pcp, unsigned order, enum mobility type, pfn_t *pfn)
+static bool alloc_from_list(struct pcp *pcp, unsigned order, enum mobility type,
+			    pfn_t *pfn)
 {
 	unsigned list = pcp_list(type, order);
 
-	if (order < PCP_ORDERS) {
-		if (pcp->way != QUIRE_WAY_RSEQ) {
-			if (alloc_locked_way(pcp, list, pfn))
-				return true;
-		} else if (rseq_pop(pcp->sets, pcp->nr_cpus,
-				    pcp_stack_offset(list), pfn)) {
-			tsan_acquire(memmap_page(pcp->zone->map, *pfn));
-			return true;
-		}
-	}
-	return pcp_alloc_slow(pcp, order, type, pfn);
+	if (order >= PCP_ORDERS)
+		return false;
+	if (pcp->way != QUIRE_WAY_RSEQ)
+		return alloc_locked_way(pcp, list, pfn);
+	if (!rseq_pop(pcp->sets, pcp->nr_cpus, pcp_stack_offset(list), pfn))
+		return false;
+	tsan_acquire(memmap_page(pcp->zone->map, *pfn));
+	return true;
 }
 
-void pcp_free(struct pcp *pcp, unsigned order, enum mobility type, pfn_t pfn)
+static bool free_to_list(struct pcp *pcp, unsigned order, enum mobility type,
+			 pfn_t pfn)
 {
 	unsigned back = pcp_back(pcp, pcp_list(type, order));
 
 	tsan_release(memmap_page(pcp->zone->map, pfn));
-	if (order < PCP_ORDERS) {
-		if (pcp->way != QUIRE_WAY_RSEQ) {
-			if (free_locked_way(pcp, back, pfn))
-				return;
-		} else if (rseq_push(pcp->sets, pcp->nr_cpus,
-				     pcp_stack_offset(back), pfn)) {
-			return;
-		}
+	if (order >= PCP_ORDERS)
+		return false;
+	if (pcp->way != QUIRE_WAY_RSEQ)
+		return free_locked_way(pcp, back, pfn);
+	return rseq_push(pcp->sets, pcp->nr_cpus, pcp_stack_offset(back), pfn);
+}
+
+bool pcp_alloc(struct pcp *pcp, unsigned order, enum mobility type, pfn_t *pfn)
+{
+	return alloc_from_list(pcp, order, type, pfn) ||
+	       pcp_alloc_slow(pcp, order, type, pfn);
+}
+
+void pcp_free(struct pcp *pcp, unsigned order, enum mobility type, pfn_t pfn)
+{
+	if (!free_to_list(pcp, order, type, pfn))
+		pcp_free_slow(pcp, order, type, pfn);
+}
+
+/* --- without waiting: nothing is refilled, trimmed or looked after --- */
+
+bool pcp_alloc_nolock(struct pcp *pcp, unsigned order, enum mobility type,
+		      pfn_t *pfn)
+{
+	bool ok;
+
+	if (alloc_from_list(pcp, order, type, pfn))
+		return true;
+	if (!zone_try_lock(pcp->zone))
+		return false;
+	ok = pcp_alloc_held(pcp, order, type, pfn);
+	zone_unlock(pcp->zone);
+	return ok;
+}
+
+bool pcp_alloc_exact_nolock(struct pcp *pcp, unsigned order, enum mobility type,
+			    uint64_t n, pfn_t *pfn, bool *zero)
+{
+	bool ok;
+
+	if (!zone_try_lock(pcp->zone))
+		return false;
+	ok = pcp_alloc_exact_held(pcp, order, type, n, pfn, zero);
+	zone_unlock(pcp->zone);
+	return ok;
+}
+
+void pcp_free_nolock(struct pcp *pcp, unsigned order, enum mobility type,
+		     pfn_t pfn)
+{
+	if (free_to_list(pcp, order, type, pfn))
+		return;
+	page_set_word(memmap_page(pcp->zone->map, pfn), PAGE_FREE);
+	if (zone_try_lock(pcp->zone)) {
+		zone_free_locked(pcp->zone, order, pfn);
+		zone_unlock(pcp->zone);
+	} else {
+		zone_free_deferred(pcp->zone, order, pfn);
 	}
-	pcp_free_slow(pcp, order, type, pfn);
+	count_up(&pcp->direct_frees, 1);
 }
 
 /* What the CPU's list has, up to n; 0 if it cannot be had at once. */
@@ -768,6 +827,7 @@ size_t pcp_alloc_bulk(struct pcp *pcp, unsigned order, enum mobility type,
 {
 	size_t got = 0;
 
+	schedule_point();
 	if (order < PCP_ORDERS && pcp->high_max[order])
 		got = alloc_bulk_from_list(pcp, pcp_list(type, order), n, pfns);
 	if (got == n)
@@ -802,7 +862,9 @@ static void set_drain(const struct pcp *pcp, struct pcp_set *set)
 		if (n == 0)
 			continue;
 		acquired(pcp, pfns, n);
+		schedule_point();
 		give_to_zone(pcp, i % PCP_ORDERS, n, pfns);
+		schedule_point();
 		cpu_stack_set_word(stack, word - n);
 		count_up(&set->state[i].left, n);
 		count_up(&set->drains, 1);
@@ -828,9 +890,11 @@ bool pcp_hold_all(struct pcp *pcp, bool drain)
 		lock_acquire_polled(&set->lock);
 		if (set_is_open(set))
 			set_close_stacks(set);
+		schedule_point();
 	}
 	if (!fence(pcp, -1))
 		return false;
+	schedule_point();
 	if (!drain)
 		return true;
 	for (uint32_t cpu = 0; cpu < pcp->nr_cpus; cpu++)
@@ -901,9 +965,11 @@ static bool set_decay(struct pcp *pcp, struct pcp_set *set, uint32_t cpu)
 		zone_disown(pcp->zone, cpu);
 		if (!set_empty(set)) {
 			set_close_stacks(set);
+			schedule_point();
 			drained = fence(pcp, (int)cpu);
 			if (drained)
 				set_drain(pcp, set);
+			schedule_point();
 			set_open_stacks(set);
 		}
 	}

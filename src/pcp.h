@@ -138,6 +138,14 @@ bool pcp_alloc(struct pcp *pcp, unsigned order, enum mobility type, pfn_t *pfn);
 /* Takes a block whose state word says PAGE_PCP to this CPU's list or the zone.
  */
 void pcp_free(struct pcp *pcp, unsigned order, enum mobility type, pfn_t pfn);
+/* The same by whoever may not wait, a signal handler among them; what cannot be
+ * had at once is not had. */
+bool pcp_alloc_nolock(struct pcp *pcp, unsigned order, enum mobility type,
+		      pfn_t *pfn);
+bool pcp_alloc_exact_nolock(struct pcp *pcp, unsigned order, enum mobility type,
+			    uint64_t n, pfn_t *pfn, bool *zero);
+void pcp_free_nolock(struct pcp *pcp, unsigned order, enum mobility type,
+		     pfn_t pfn);
 /* The slow halves: what is done when rseq_pop() or rseq_push() said no. */
 bool pcp_alloc_slow(struct pcp *pcp, unsigned order, enum mobility type,
 		    pfn_t *pfn);

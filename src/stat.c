@@ -28,7 +28,8 @@ int quire_stat(const struct quire *q, struct quire_stat *stat, size_t stat_size)
 
 	for (unsigned z = 0; z < q->nr_zones; z++) {
 		pcp_count(q->pcp[z], &count);
-		all.pages_free += zone_free_pages(q->zone[z]);
+		all.pages_free += zone_free_pages(q->zone[z]) +
+				  zone_deferred_pages(q->zone[z]);
 		all.zone_locks += load(&q->zone[z]->locks);
 		if (q->zone[z]->timed)
 			zone_holds(q->zone[z], &holds);

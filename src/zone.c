@@ -30,6 +30,12 @@
  * somebody else would fail. Zones of less than 8 blocks a CPU and type have no
  * owned blocks.
  *
+ * Frees without the lock (QUIRE_NOLOCK) go on a list, linked through the
+ * blocks' private words, that whoever has the lock next frees before anything
+ * else. So who has the lock sees all that was free when it took it. The list is
+ * pushed to by compare-and-exchange and taken as a whole by exchange: there is
+ * no ABA.
+ *
  * Invariants (zone_validate checks them): free == free_whole + free_broken;
  * entry->free == clear bits of its map; entry->largest is exact; a broken block
  * is listed (by largest, bucket) if and only if it has a free page and no
@@ -43,20 +49,43 @@ enum { OWNED_MIN_BLOCKS = 8 };
 /* A scan holds the lock for this many pageblocks at a time. */
 enum { SCAN_BLOCKS = 16 };
 
-static void lock_zone(struct zone *zone)
+/* The lock has just been taken. */
+static void begin_hold(struct zone *zone)
 {
-	lock_acquire(&zone->lock);
 	if (unlikely(zone->timed))
 		holds_begin(&zone->holds);
+	zone_settle_locked(zone);
+	schedule_point();
+}
+
+static void lock_zone(struct zone *zone)
+{
+	schedule_point();
+	lock_acquire(&zone->lock);
+	begin_hold(zone);
+}
+
+static void count_hold(struct zone *zone)
+{
+	atomic_store_explicit(
+		&zone->locks,
+		atomic_load_explicit(&zone->locks, memory_order_relaxed) + 1,
+		memory_order_relaxed);
 }
 
 void zone_lock(struct zone *zone)
 {
 	lock_zone(zone);
-	atomic_store_explicit(
-		&zone->locks,
-		atomic_load_explicit(&zone->locks, memory_order_relaxed) + 1,
-		memory_order_relaxed);
+	count_hold(zone);
+}
+
+bool zone_try_lock(struct zone *zone)
+{
+	if (!lock_try(&zone->lock))
+		return false;
+	begin_hold(zone);
+	count_hold(zone);
+	return true;
 }
 
 void zone_unlock(struct zone *zone)
@@ -67,6 +96,7 @@ void zone_unlock(struct zone *zone)
 		     zone->id, (unsigned long long)zone_free_pages(zone),
 		     (unsigned long long)zone->free_whole,
 		     (unsigned long long)zone->free_broken);
+	schedule_point();
 	if (unlikely(zone->timed))
 		holds_end(&zone->holds);
 	lock_release(&zone->lock);
@@ -637,6 +667,63 @@ static void give_block(struct zone *zone, unsigned order, pfn_t pfn)
 	count_free(zone, &zone->free_broken, INT64_C(1) << order);
 	pages_given(zone, block,
 		    buddy_give_locked(block, pfn % BLOCK_UNITS, order));
+}
+
+void zone_free_locked(struct zone *zone, unsigned order, pfn_t pfn)
+{
+	assert_debug(lock_held(&zone->lock), "zone %u: not locked", zone->id);
+	give_block(zone, order, pfn);
+}
+
+/* --- frees without the lock --- */
+
+/* A block's private word, as nobody holds it: its order, and the next one. */
+enum { DEFERRED_SHIFT = 32 };
+
+void zone_free_deferred(struct zone *zone, unsigned order, pfn_t pfn)
+{
+	uint64_t list =
+		atomic_load_explicit(&zone->deferred, memory_order_relaxed);
+	uint64_t longer;
+
+	do {
+		zone->map->privates[pfn] =
+			(uint64_t)order << DEFERRED_SHIFT | (uint32_t)list;
+		longer = ((list >> DEFERRED_SHIFT) + (UINT64_C(1) << order))
+				 << DEFERRED_SHIFT |
+			 (uint32_t)(pfn + 1);
+		/* release: who takes the list sees its links, and what the
+		 * blocks' last holders wrote. */
+	} while (!atomic_compare_exchange_weak_explicit(
+		&zone->deferred, &list, longer, memory_order_release,
+		memory_order_relaxed));
+}
+
+/* All at once, so that no block can be on the list again meanwhile. */
+static noinline void free_deferred(struct zone *zone)
+{
+	uint32_t next = (uint32_t)atomic_exchange_explicit(
+		&zone->deferred, 0, memory_order_acquire);
+
+	while (next) {
+		pfn_t pfn = next - 1;
+		uint64_t link = zone->map->privates[pfn];
+
+		next = (uint32_t)link;
+		give_block(zone, (unsigned)(link >> DEFERRED_SHIFT), pfn);
+	}
+}
+
+void zone_settle_locked(struct zone *zone)
+{
+	if (unlikely(zone_deferred_pages(zone)))
+		free_deferred(zone);
+}
+
+void zone_settle(struct zone *zone)
+{
+	lock_zone(zone);
+	zone_unlock(zone);
 }
 
 /*

@@ -51,6 +51,9 @@ struct zone {
 	uint64_t free_whole;	/* (z) of them in wholly free pageblocks */
 	uint64_t free_broken;	/* (z) and in broken ones */
 	_Atomic uint64_t locks; /* (a) acquisitions to alloc or free */
+	/* (a) Freed without the lock, until its next holder comes: a list by
+	 * pfn + 1 in the lower half, how many pages in the upper. */
+	_Atomic uint64_t deferred;
 
 	unsigned id cacheline_aligned;	 /* (c) */
 	pfn_t first, end;		 /* (c) [first, end) */
@@ -84,6 +87,8 @@ void zone_holds(struct zone *zone, struct holds *sum);
 
 /* Counted as an acquisition to alloc or free. */
 void zone_lock(struct zone *zone);
+/* For who may not wait, a signal handler among them. */
+bool zone_try_lock(struct zone *zone);
 void zone_unlock(struct zone *zone);
 
 /*
@@ -113,6 +118,14 @@ bool zone_alloc_exact_locked(struct zone *zone, unsigned order,
 void zone_free(struct zone *zone, unsigned order, unsigned n,
 	       const pfn_t *pfns);
 
+/* With the zone lock held; one block. */
+void zone_free_locked(struct zone *zone, unsigned order, pfn_t pfn);
+/* Without it, and without waiting: the lock's next holder frees the block. */
+void zone_free_deferred(struct zone *zone, unsigned order, pfn_t pfn);
+/* Frees what was deferred until now. */
+void zone_settle(struct zone *zone);
+void zone_settle_locked(struct zone *zone);
+
 /* Puts a CPU's own block back on the lists; or every CPU's. */
 void zone_disown(struct zone *zone, uint32_t cpu);
 void zone_disown_all(struct zone *zone);
@@ -120,6 +133,13 @@ void zone_disown_all(struct zone *zone);
 static inline uint64_t zone_free_pages(const struct zone *zone)
 {
 	return atomic_load_explicit(&zone->free, memory_order_relaxed);
+}
+
+/* Of blocks whose free is deferred. */
+static inline uint64_t zone_deferred_pages(const struct zone *zone)
+{
+	return atomic_load_explicit(&zone->deferred, memory_order_relaxed) >>
+	       32;
 }
 
 /* Adds to runs[k] the maximal free runs of order k. */

@@ -1276,10 +1276,13 @@ static void test_private_foreign(void **state)
 		errno = 0;
 		assert_int_equal(quire_page_private(q, foreign[i]), 0);
 		assert_int_equal(errno, EINVAL);
-		errno = 0;
-		assert_int_equal(quire_page_set_private(q, foreign[i], 1), -1);
-		assert_int_equal(errno, EINVAL);
+		EXPECT_REFUSED(q, quire_page_set_private(q, foreign[i], 1),
+			       "page_set_private: ");
 	}
+	/* One that is free: its word is quire's. */
+	EXPECT_REFUSED(
+		q, quire_page_set_private(q, quire_pfn_to_page(q, first), 1),
+		"page_set_private: pfn ");
 	destroy(q);
 }
 
@@ -1889,6 +1892,235 @@ static void test_race(void **state)
 	destroy(q);
 }
 
+/* --- without waiting --- */
+
+static void test_nolock(void **state)
+{
+	enum quire_way way = *(const enum quire_way *)*state;
+	struct quire *q = create_way(way, 16 * MIB);
+	struct quire_page *page, *pages[20];
+	void *addr;
+
+	if (!q)
+		skip();
+	for (unsigned order = 0; order <= 10; order++) {
+		page = quire_alloc_pages(q, order, QUIRE_NOLOCK);
+		assert_non_null(page);
+		assert_int_equal(quire_page_order(q, page), order);
+		assert_int_equal(quire_free_pages_nolock(q, page, order), 0);
+		addr = quire_alloc_addr(q, order, QUIRE_NOLOCK | QUIRE_ZERO);
+		assert_non_null(addr);
+		assert_int_equal(quire_free_addr(q, addr, order), 0);
+	}
+	assert_int_equal(quire_alloc_pages_bulk(q, 0, QUIRE_NOLOCK, 20, pages),
+			 20);
+	assert_int_equal(quire_free_pages_bulk(q, 0, 20, pages), 20);
+	page = quire_alloc_exact(q, 77, QUIRE_NOLOCK);
+	assert_non_null(page);
+	assert_int_equal(quire_free_exact(q, page, 77), 0);
+	/* Where a run cannot be had: EAGAIN, whatever the cause. */
+	EXPECT_FAILS(q, quire_alloc_pages(q, 0, QUIRE_NOLOCK | 1u << 3), NULL,
+		     EINVAL);
+	errno = 0;
+	assert_null(quire_alloc_pages(q, 13, QUIRE_NOLOCK));
+	assert_int_equal(errno, EAGAIN);
+	assert_int_equal(stat_of(q).failures, 1);
+	page = quire_alloc_pages(q, 2, 0);
+	EXPECT_REFUSED(q, quire_free_pages_nolock(q, page, 3),
+		       "free_pages_nolock: pfn ");
+	EXPECT_REFUSED(
+		q,
+		quire_free_pages_nolock(
+			q, quire_pfn_to_page(q, quire_page_to_pfn(q, page) + 1),
+			0),
+		"not a live block's head");
+	EXPECT_REFUSED(q, quire_free_pages_nolock(q, NULL, 0),
+		       "free_pages_nolock: (nil) is not of this allocator");
+	assert_int_equal(quire_free_pages_nolock(q, page, 2), 0);
+	EXPECT_REFUSED(q, quire_free_pages_nolock(q, page, 2), "double free");
+	destroy(q);
+}
+
+enum {
+	HANDLER_HOLDS = 64,
+	STORM_HELD = 128,
+	STORM_MS = 120,
+	STORM_SIGNALS = 300
+};
+
+/* The handler's alone: it does not interrupt itself. */
+static struct storm {
+	struct quire *q;
+	struct test_rng rng;
+	struct quire_page *pages[HANDLER_HOLDS];
+	unsigned orders[HANDLER_HOLDS];
+	uint64_t stamps[HANDLER_HOLDS];
+	uint64_t allocs, frees, again, wrong, runs;
+	pthread_t target;
+	_Atomic bool stop;
+} storm;
+
+static uint64_t *stamp_of(struct quire *q, const struct quire_page *page)
+{
+	return quire_page_to_virt(q, page);
+}
+
+static void storm_free(size_t i)
+{
+	if (*stamp_of(storm.q, storm.pages[i]) != storm.stamps[i])
+		storm.wrong++;
+	*stamp_of(storm.q, storm.pages[i]) = 0;
+	if (quire_free_pages_nolock(storm.q, storm.pages[i], storm.orders[i]))
+		storm.wrong++;
+	storm.pages[i] = NULL;
+	storm.frees++;
+}
+
+static void storm_alloc(size_t i)
+{
+	storm.orders[i] = test_below(&storm.rng, 3)
+				  ? (unsigned)test_below(&storm.rng, 4)
+				  : (unsigned)test_below(&storm.rng, 12);
+	storm.pages[i] =
+		quire_alloc_pages(storm.q, storm.orders[i], QUIRE_NOLOCK);
+	if (!storm.pages[i]) {
+		if (errno != EAGAIN)
+			storm.wrong++;
+		storm.again++;
+		return;
+	}
+	storm.stamps[i] = test_random(&storm.rng) | 1;
+	*stamp_of(storm.q, storm.pages[i]) = storm.stamps[i];
+	storm.allocs++;
+}
+
+static void on_storm(int signal)
+{
+	int error = errno;
+
+	(void)signal;
+	storm.runs++;
+	for (int turn = 0; turn < 4; turn++) {
+		size_t i = test_below(&storm.rng, HANDLER_HOLDS);
+
+		if (storm.pages[i])
+			storm_free(i);
+		else
+			storm_alloc(i);
+	}
+	errno = error;
+}
+
+static void *storm_main(void *arg)
+{
+	struct storm *s = arg;
+
+	while (!atomic_load(&s->stop)) {
+		pthread_kill(s->target, SIGUSR1);
+		for (volatile int i = 0; i < 2000; i++)
+			;
+	}
+	return NULL;
+}
+
+/* One call of every kind, with its stamp in what it has. */
+static void storm_turn(struct quire *q, struct test_rng *rng,
+		       struct quire_page **pages, unsigned *orders)
+{
+	size_t i = test_below(rng, STORM_HELD);
+	struct quire_page *bulk[40], *run;
+	size_t got;
+
+	if (pages[i]) {
+		assert_int_equal(*stamp_of(q, pages[i]), i + 1);
+		*stamp_of(q, pages[i]) = 0;
+		assert_int_equal(quire_free_pages(q, pages[i], orders[i]), 0);
+	}
+	orders[i] = (unsigned)test_below(rng, test_below(rng, 4) ? 3 : 11);
+	pages[i] = quire_alloc_pages(q, orders[i], 0);
+	if (pages[i])
+		*stamp_of(q, pages[i]) = i + 1;
+	switch (test_below(rng, 64)) {
+	case 0:
+		assert_int_equal(quire_drain_all(q), 0);
+		break;
+	case 1:
+		assert_true(quire_maintain(q) >= 0);
+		break;
+	case 2:
+		(void)stat_of(q);
+		break;
+	case 3:
+		run = quire_alloc_exact(q, 300, 0);
+		if (run)
+			assert_int_equal(quire_free_exact(q, run, 300), 0);
+		break;
+	case 4:
+		got = quire_alloc_pages_bulk(q, 1, 0, 40, bulk);
+		assert_int_equal(quire_free_pages_bulk(q, 1, got, bulk), got);
+		break;
+	case 5:
+		/* Too large: everything is held before it fails. */
+		assert_null(quire_alloc_pages(q, 18, 0));
+		break;
+	default:
+		break;
+	}
+}
+
+/* A handler allocates and frees wherever it interrupts. */
+static void test_nolock_signals(void **state)
+{
+	enum quire_way way = *(const enum quire_way *)*state;
+	const struct sigaction action = { .sa_handler = on_storm,
+					  .sa_flags = SA_RESTART };
+	static struct quire_page *pages[STORM_HELD];
+	static unsigned orders[STORM_HELD];
+	struct test_rng rng = test_seed();
+	struct quire *q = create_way(way, 32 * MIB);
+	struct sigaction old;
+	pthread_t thread;
+	uint64_t end;
+
+	if (!q)
+		skip();
+	memset(pages, 0, sizeof(pages));
+	memset(&storm, 0, sizeof(storm));
+	storm.q = q;
+	storm.rng.state = 42;
+	storm.target = pthread_self();
+	if (way == QUIRE_WAY_BOUND)
+		assert_int_equal(quire_cpu_bind(q, 1), 0);
+	assert_int_equal(sigaction(SIGUSR1, &action, &old), 0);
+	assert_int_equal(pthread_create(&thread, NULL, storm_main, &storm), 0);
+	end = now_ms() + STORM_MS;
+	/* Where CPUs are few, so are the signals. */
+	while (now_ms() < end ||
+	       (storm.runs < STORM_SIGNALS && now_ms() < end + 20000))
+		for (int i = 0; i < 32; i++)
+			storm_turn(q, &rng, pages, orders);
+	atomic_store(&storm.stop, true);
+	pthread_join(thread, NULL);
+	sigaction(SIGUSR1, &old, NULL);
+	printf("# %llu signals: %llu blocks had, %llu times EAGAIN\n",
+	       (unsigned long long)storm.runs, (unsigned long long)storm.allocs,
+	       (unsigned long long)storm.again);
+	assert_true(storm.runs >= STORM_SIGNALS && storm.allocs > 0);
+	for (size_t i = 0; i < HANDLER_HOLDS; i++)
+		if (storm.pages[i])
+			storm_free(i);
+	for (size_t i = 0; i < STORM_HELD; i++)
+		if (pages[i])
+			assert_int_equal(
+				quire_free_pages(q, pages[i], orders[i]), 0);
+	assert_int_equal(storm.wrong, 0);
+	assert_int_equal(storm.allocs, storm.frees);
+	assert_int_equal(messages.count, 0);
+	if (way == QUIRE_WAY_BOUND)
+		assert_int_equal(quire_cpu_unbind(q), 0);
+	destroy(q);
+}
+
 /* --- fork --- */
 
 /* Exit status of a child that runs f: 0, or which of its steps failed. */
@@ -1986,6 +2218,12 @@ static int child_is_refused(struct quire *q)
 	errno = 0;
 	if (quire_drain_all(q) != -1 || errno != EPERM)
 		return 9;
+	errno = 0;
+	if (quire_alloc_pages(q, 0, QUIRE_NOLOCK) || errno != EPERM)
+		return 11;
+	errno = 0;
+	if (quire_free_pages_nolock(q, forked_page, 0) != -1 || errno != EPERM)
+		return 12;
 	return quire_page_order(q, forked_page) == 0 ? 0 : 10;
 }
 
@@ -2297,6 +2535,8 @@ int main(void)
 		TEST(test_maintain),
 		TEST(test_several_allocators),
 		TEST_WAYS(test_race),
+		TEST_WAYS(test_nolock),
+		TEST_WAYS(test_nolock_signals),
 		TEST_WAYS(test_fork_copy),
 		TEST_WAYS(test_fork_handlers),
 		TEST(test_fork_refused),

@@ -25,7 +25,8 @@ LDADD = libquire-core.la $(CMOCKA_LIBS)
 # One per file of src/, which see the core from inside.
 unit_tests = tests/arena tests/bits tests/buddy tests/cpu_stack tests/debug \
 	tests/holds tests/lock tests/memblock tests/memmap tests/options \
-	tests/page_alloc tests/pcp tests/rseq tests/validate tests/zone
+	tests/page_alloc tests/pcp tests/rseq tests/strain tests/validate \
+	tests/zone
 # Of the whole, by what quire.h offers.
 whole_tests = tests/api tests/exhaust tests/faults tests/fork tests/model
 

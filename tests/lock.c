@@ -95,18 +95,29 @@ static void test_try(void **state)
 	lock_release(&lock);
 }
 
-/* Zero-filled memory is a free pcp lock. */
+/* Zero-filled memory is a free pcp lock; and whatever was there is forgotten.
+ */
 static void test_zero_filled(void **state)
 {
 	struct lock lock, made;
 
 	(void)state;
 	memset(&lock, 0, sizeof(lock));
-	memset(&made, 0xff, sizeof(made));
+	memset(&made, 0, sizeof(made));
 	lock_init(&made, LOCK_RANK_PCP);
 	assert_memory_equal(&lock, &made, sizeof(lock));
 	lock_acquire(&lock);
 	lock_release(&lock);
+	memset(&made, 0xff, sizeof(made));
+	lock_init(&made, LOCK_RANK_PCP);
+	assert_int_equal(atomic_load(&made.word), 0);
+	assert_int_equal(atomic_load(&made.owner), 0);
+	assert_int_equal(made.rank, LOCK_RANK_PCP);
+	lock_acquire(&made);
+	assert_true(lock_held(&made));
+	lock_release(&made);
+	assert_true(lock_try_shared(&made, 1));
+	lock_release_shared(&made);
 }
 
 static uint64_t nanoseconds(clockid_t clock)
@@ -350,16 +361,222 @@ static void try_zone_then_drain(void)
 {
 	lock_init(&pair[0], LOCK_RANK_ZONE);
 	lock_init(&pair[1], LOCK_RANK_DRAIN);
-	(void)lock_try(&pair[0]);
-	(void)lock_try(&pair[1]);
+	if (!lock_try(&pair[0]) || !lock_try(&pair[1]))
+		_exit(1);
+	lock_release(&pair[1]);
+	lock_release(&pair[0]);
 }
 
+/* Who only tries cannot be part of a circle. */
 static void test_rank_try(void **state)
 {
+	char text[256];
+
 	(void)state;
-	expect_abort(try_zone_then_drain,
+	try_zone_then_drain();
+	assert_int_equal(test_in_child(try_zone_then_drain, text, sizeof(text)),
+			 0);
+	assert_string_equal(text, "");
+}
+
+static void try_zone_then_wait(void)
+{
+	lock_init(&pair[0], LOCK_RANK_ZONE);
+	lock_init(&pair[1], LOCK_RANK_DRAIN);
+	if (lock_try(&pair[0]))
+		lock_acquire(&pair[1]);
+}
+
+static void try_zone_then_wait_polled(void)
+{
+	lock_init(&pair[0], LOCK_RANK_ZONE);
+	lock_init(&pair[1], LOCK_RANK_PCP);
+	if (lock_try(&pair[0]))
+		lock_acquire_polled(&pair[1]);
+}
+
+static void try_own(void)
+{
+	lock_init(&pair[0], LOCK_RANK_ZONE);
+	lock_acquire(&pair[0]);
+	if (!lock_try(&pair[0]))
+		lock_acquire(&pair[0]);
+}
+
+/* But what was tried and had counts for who waits. */
+static void test_rank_wait_over_tried(void **state)
+{
+	(void)state;
+	expect_abort(try_zone_then_wait,
 		     "lock %p of rank -1 taken over %p of rank 1",
 		     (void *)&pair[1], (void *)&pair[0]);
+	expect_abort(try_zone_then_wait_polled,
+		     "lock %p of rank 0 taken over %p of rank 1",
+		     (void *)&pair[1], (void *)&pair[0]);
+	expect_abort(try_own, "lock %p of rank 1 taken over %p of rank 1",
+		     (void *)&pair[0], (void *)&pair[0]);
+}
+
+/* --- a signal handler over whatever it interrupts --- */
+
+enum { ROW = 5 };
+static struct lock row[ROW]; /* of one rank */
+static volatile sig_atomic_t handled;
+
+static void start_row(void)
+{
+	memset(row, 0, sizeof(row));
+	for (int i = 0; i < ROW; i++)
+		lock_init(&row[i], LOCK_RANK_ZONE);
+}
+
+/* Tries the others, from the top and in a nest, and leaves no trace. */
+static void try_row(int signal)
+{
+	bool had[ROW];
+
+	(void)signal;
+	for (int i = ROW; i-- > 0;)
+		had[i] = lock_try(&row[i]);
+	for (int i = 0; i < ROW; i++)
+		if (had[i])
+			lock_release(&row[i]);
+	if (lock_try(&row[ROW - 1]))
+		lock_release(&row[ROW - 1]);
+	handled++;
+}
+
+/* The interrupted code holds the lowest and then waits for those between. */
+static void wait_in_between(void (*interrupt)(void))
+{
+	start_row();
+	interrupt();
+	lock_acquire(&row[0]);
+	interrupt();
+	lock_acquire(&row[1]);
+	interrupt();
+	lock_acquire(&row[3]);
+	interrupt();
+	lock_release(&row[3]);
+	interrupt();
+	lock_acquire(&row[2]);
+	interrupt();
+	lock_release(&row[2]);
+	lock_release(&row[1]);
+	interrupt();
+	lock_acquire(&row[1]);
+	lock_release(&row[1]);
+	lock_release(&row[0]);
+	lock_acquire(&row[0]);
+	lock_release(&row[0]);
+	for (int i = 0; i < ROW; i++)
+		assert_int_equal(atomic_load(&row[i].word), 0);
+}
+
+static void call_handler(void)
+{
+	try_row(0);
+}
+
+static void raise_signal(void)
+{
+	raise(SIGUSR1);
+}
+
+static void test_handler_called(void **state)
+{
+	(void)state;
+	wait_in_between(call_handler);
+}
+
+static void test_handler_signalled(void **state)
+{
+	const struct sigaction action = { .sa_handler = try_row };
+	struct sigaction before;
+
+	(void)state;
+	handled = 0;
+	assert_int_equal(sigaction(SIGUSR1, &action, &before), 0);
+	wait_in_between(raise_signal);
+	sigaction(SIGUSR1, &before, NULL);
+	assert_int_equal(handled, 7);
+}
+
+static void wait_below_after_handler(void)
+{
+	start_row();
+	lock_acquire(&row[2]);
+	try_row(0);
+	lock_acquire(&row[1]);
+}
+
+static void wait_below_inner_after_handler(void)
+{
+	start_row();
+	lock_acquire(&row[0]);
+	lock_acquire(&row[3]);
+	try_row(0);
+	lock_acquire(&row[2]);
+}
+
+/* Neither more nor less is noted than is held. */
+static void test_rank_after_handler(void **state)
+{
+	(void)state;
+	expect_abort(wait_below_after_handler,
+		     "lock %p of rank 1 taken over %p of rank 1",
+		     (void *)&row[1], (void *)&row[2]);
+	expect_abort(wait_below_inner_after_handler,
+		     "lock %p of rank 1 taken over %p of rank 1",
+		     (void *)&row[2], (void *)&row[3]);
+}
+
+enum { STORM_TURNS = TEST_SANITIZED ? 2000 : 100000 };
+
+struct storm {
+	pthread_t target;
+	_Atomic bool stop;
+};
+
+static void *send_signals(void *arg)
+{
+	struct storm *storm = arg;
+
+	while (!atomic_load(&storm->stop)) {
+		pthread_kill(storm->target, SIGUSR1);
+		sched_yield();
+	}
+	return NULL;
+}
+
+/* Wherever the signal hits, the checks of a right order stay silent. */
+static void test_handler_storm(void **state)
+{
+	const struct sigaction action = { .sa_handler = try_row };
+	struct storm storm = { .target = pthread_self() };
+	struct sigaction before;
+	pthread_t thread;
+
+	(void)state;
+	handled = 0;
+	start_row();
+	assert_int_equal(sigaction(SIGUSR1, &action, &before), 0);
+	assert_int_equal(pthread_create(&thread, NULL, send_signals, &storm),
+			 0);
+	for (int i = 0; i < STORM_TURNS || handled < 100; i++) {
+		lock_acquire(&row[0]);
+		lock_acquire(&row[1 + i % 2]);
+		lock_release(&row[1 + i % 2]);
+		lock_acquire(&row[2]);
+		assert_true(lock_held(&row[0]) && lock_held(&row[2]));
+		lock_release(&row[2]);
+		lock_release(&row[0]);
+	}
+	atomic_store(&storm.stop, true);
+	pthread_join(thread, NULL);
+	sigaction(SIGUSR1, &before, NULL);
+	for (int i = 0; i < ROW; i++)
+		assert_int_equal(atomic_load(&row[i].word), 0);
 }
 
 static void take_descending(void)
@@ -484,6 +701,11 @@ int main(void)
 		cmocka_unit_test(test_cancelled_waiter),
 		cmocka_unit_test(test_rank),
 		cmocka_unit_test(test_rank_try),
+		cmocka_unit_test(test_rank_wait_over_tried),
+		cmocka_unit_test(test_handler_called),
+		cmocka_unit_test(test_handler_signalled),
+		cmocka_unit_test(test_rank_after_handler),
+		cmocka_unit_test(test_handler_storm),
 		cmocka_unit_test(test_address_order),
 		cmocka_unit_test(test_foreign_release),
 		cmocka_unit_test(test_second_release),

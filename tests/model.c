@@ -7,7 +7,7 @@
  * The reference knows no lists and no zones' insides: a page is live or free.
  * So a block handed out must be aligned, in range and wholly free here, and
  * ENOMEM is right only where no aligned free run is left here: pages parked in
- * another CPU's list are no excuse.
+ * another CPU's list are no excuse. They are one for EAGAIN.
  *
  *	tests/model [FILTER]	cases whose name matches, e.g. '*offsets*'
  *	QUIRE_TEST_SEED=n	other operations
@@ -272,6 +272,8 @@ static unsigned pick_flags(struct model *m, unsigned order, unsigned *zone)
 {
 	unsigned flags = below(m, 16) ? 0 : QUIRE_NORETRY;
 
+	if (below(m, 8) == 0)
+		flags |= QUIRE_NOLOCK;
 	*zone = m->nr_zones - 1;
 	if (below(m, 4) == 0) {
 		*zone = (unsigned)below(m, m->nr_zones);
@@ -280,6 +282,32 @@ static unsigned pick_flags(struct model *m, unsigned order, unsigned *zone)
 	if (m->info.address && below(m, order < 10 ? 8 : 256) == 0)
 		flags |= QUIRE_ZERO;
 	return flags;
+}
+
+/* Of a call that may not drain the lists. */
+static bool gives_up_early(unsigned flags)
+{
+	return flags & (QUIRE_NORETRY | QUIRE_NOLOCK);
+}
+
+static int errno_of(unsigned flags)
+{
+	return flags & QUIRE_NOLOCK ? EAGAIN : ENOMEM;
+}
+
+/*
+ * Nobody else has the zone locks, so that even a call without waiting may give
+ * up only if no zone has a run: what has one is parked.
+ */
+static void check_given_up(struct model *m, unsigned zone, unsigned order)
+{
+	uint64_t runs[QUIRE_NR_ORDERS], fit = 0;
+
+	assert_int_equal(quire_free_runs(m->q, runs), 0);
+	for (unsigned k = order; k < QUIRE_NR_ORDERS; k++)
+		fit += runs[k];
+	CHECK(m, fit == 0 || zone + 1 < m->nr_zones,
+	      "gave up: order %u, %" PRIu64 " runs", order, fit);
 }
 
 static struct quire_page *alloc_somehow(struct model *m, unsigned order,
@@ -303,7 +331,8 @@ static struct quire_page *alloc_somehow(struct model *m, unsigned order,
 		break;
 	}
 	if (!page) {
-		CHECK(m, errno == ENOMEM, "order %u errno %d", order, errno);
+		CHECK(m, errno == errno_of(flags), "order %u errno %d", order,
+		      errno);
 		m->failures++;
 	}
 	return page;
@@ -317,7 +346,8 @@ static void op_alloc(struct model *m)
 	struct quire_page *page = alloc_somehow(m, order, flags);
 	uint64_t pfn;
 
-	if (!page && (flags & QUIRE_NORETRY)) {
+	if (!page && gives_up_early(flags)) {
+		check_given_up(m, zone, order);
 		quire_drain_all(m->q);
 		page = alloc_somehow(m, order, flags);
 	}
@@ -357,9 +387,12 @@ static void op_alloc_bulk(struct model *m)
 	}
 	if (got == n)
 		return;
-	CHECK(m, errno == ENOMEM, "%zu of %zu, errno %d", got, n, errno);
+	CHECK(m, errno == errno_of(flags), "%zu of %zu, errno %d", got, n,
+	      errno);
 	m->failures++;
-	CHECK(m, (flags & QUIRE_NORETRY) || !has_run(m, zone, order),
+	if (gives_up_early(flags))
+		check_given_up(m, zone, order);
+	CHECK(m, gives_up_early(flags) || !has_run(m, zone, order),
 	      "%zu of %zu, order %u zone %u", got, n, order, zone);
 }
 
@@ -384,9 +417,11 @@ static void op_alloc_exact(struct model *m)
 	errno = 0;
 	page = quire_alloc_exact(m->q, n, flags);
 	if (!page) {
-		CHECK(m, errno == ENOMEM, "%" PRIu64 " pages, errno %d", n,
-		      errno);
-		CHECK(m, !has_run(m, zone, order),
+		CHECK(m, errno == errno_of(flags),
+		      "%" PRIu64 " pages, errno %d", n, errno);
+		if (gives_up_early(flags))
+			check_given_up(m, zone, order);
+		CHECK(m, gives_up_early(flags) || !has_run(m, zone, order),
 		      "ENOMEM: %" PRIu64 " pages, zone %u", n, zone);
 		m->failures++;
 		return;
@@ -411,12 +446,15 @@ static void op_free(struct model *m)
 
 	check_stamp(m, block);
 	errno = 0;
-	switch (below(m, addr ? 5 : 2)) {
+	switch (below(m, addr ? 6 : 3)) {
 	case 1:
 		expected = block->refs == 1;
 		result = quire_page_put(m->q, page);
 		break;
 	case 2:
+		result = quire_free_pages_nolock(m->q, page, block->order);
+		break;
+	case 5:
 		result = quire_free_addr(m->q, addr, block->order);
 		break;
 	case 3:
@@ -557,9 +595,12 @@ static void bad_page(struct model *m, uint64_t pfn, unsigned order)
 	struct quire_page *page = quire_pfn_to_page(m->q, pfn);
 	void *addr = m->info.address ? quire_page_to_virt(m->q, page) : NULL;
 
-	switch (below(m, addr ? 6 : 4)) {
+	switch (below(m, addr ? 7 : 5)) {
 	case 0:
 		refused(m, quire_free_pages(m->q, page, order), "free", pfn);
+		break;
+	case 6:
+		refused(m, quire_free_addr(m->q, addr, order), "addr", pfn);
 		break;
 	case 1:
 		refused(m, quire_page_put(m->q, page), "put", pfn);
@@ -571,7 +612,8 @@ static void bad_page(struct model *m, uint64_t pfn, unsigned order)
 		refused(m, quire_free_exact(m->q, page, 1), "exact", pfn);
 		break;
 	case 4:
-		refused(m, quire_free_addr(m->q, addr, order), "addr", pfn);
+		refused(m, quire_free_pages_nolock(m->q, page, order),
+			"free without waiting", pfn);
 		break;
 	default:
 		refused(m, quire_free_unsized(m->q, addr), "unsized", pfn);
@@ -587,6 +629,8 @@ static void bad_order(struct model *m, const struct block *block)
 	if (order == block->order)
 		order = UINT32_MAX - order;
 	refused(m, quire_free_pages(m->q, page, order), "order", block->pfn);
+	refused(m, quire_free_pages_nolock(m->q, page, order),
+		"order without waiting", block->pfn);
 	if (m->info.address)
 		refused(m,
 			quire_free_addr(m->q, quire_page_to_virt(m->q, page),
@@ -608,6 +652,8 @@ static void bad_pointer(struct model *m)
 
 		refused(m, quire_free_pages(m->q, page, 0), "pointer", i);
 		refused(m, quire_page_put(m->q, page), "put pointer", i);
+		refused(m, quire_free_pages_nolock(m->q, page, 0),
+			"pointer without waiting", i);
 	}
 	if (!low)
 		return;
@@ -967,7 +1013,7 @@ static void tell(struct model *m)
 	assert_int_equal(quire_stat(m->q, &stat, sizeof(stat)), 0);
 	printf("# %" PRIu64 " operations: %" PRIu64
 	       " blocks handed out, %" PRIu64 " by lists, %" PRIu64
-	       " times ENOMEM, %" PRIu64 " misuses refused\n",
+	       " failures, %" PRIu64 " misuses refused\n",
 	       m->op, stat.allocs, stat.pcp_allocs, stat.failures,
 	       stat.refused);
 }

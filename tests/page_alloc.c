@@ -387,7 +387,7 @@ static void test_zone_flags(void **state)
 	assert_null(quire_alloc_pages(q, 0, QUIRE_ZONE(3)));
 	assert_int_equal(errno, EINVAL);
 	assert_true(test_caught(&messages, "zone 3 of 3"));
-	assert_null(quire_alloc_pages(q, 0, 1u << 2));
+	assert_null(quire_alloc_pages(q, 0, 1u << 3));
 	assert_int_equal(errno, EINVAL);
 	assert_null(quire_alloc_pages(q, 0, 1u << 8));
 	assert_null(quire_alloc_pages(q, 19, 0));
@@ -603,6 +603,687 @@ static void test_zones_asked_at_once(void **state)
 	destroy(taker.q);
 }
 
+/* --- without waiting --- */
+
+/* Holds every zone's lock until told to leave. */
+struct holder {
+	struct quire *q;
+	unsigned from, to; /* zones */
+	_Atomic bool held, leave;
+	pthread_t thread;
+};
+
+static void *hold_zones(void *arg)
+{
+	struct holder *h = arg;
+
+	for (unsigned z = h->from; z <= h->to; z++)
+		zone_lock(h->q->zone[z]);
+	atomic_store(&h->held, true);
+	while (!atomic_load(&h->leave))
+		sched_yield();
+	for (unsigned z = h->from; z <= h->to; z++)
+		zone_unlock(h->q->zone[z]);
+	return NULL;
+}
+
+static void hold_from_to(struct holder *h, struct quire *q, unsigned from,
+			 unsigned to)
+{
+	*h = (struct holder){ .q = q, .from = from, .to = to };
+	assert_int_equal(pthread_create(&h->thread, NULL, hold_zones, h), 0);
+	while (!atomic_load(&h->held))
+		sched_yield();
+	/* Who waits now waits for good. */
+	alarm(30);
+}
+
+static void hold(struct holder *h, struct quire *q)
+{
+	hold_from_to(h, q, 0, q->nr_zones - 1);
+}
+
+static void leave(struct holder *h)
+{
+	alarm(0);
+	atomic_store(&h->leave, true);
+	pthread_join(h->thread, NULL);
+}
+
+/* NULL: rseq is not to be had. The thread keeps to a CPU that has lists. */
+static struct quire *create_way(enum quire_way way, cpu_set_t *allowed)
+{
+	struct quire_options options = base_options(64u << 20);
+	struct quire *q;
+	cpu_set_t one;
+	size_t cpu = 0;
+
+	assert_int_equal(sched_getaffinity(0, sizeof(*allowed), allowed), 0);
+	options.way = way;
+	options.cpus = 0;
+	q = quire_create(&options);
+	if (!q)
+		return NULL;
+	while (!CPU_ISSET(cpu, allowed))
+		cpu++;
+	CPU_ZERO(&one);
+	CPU_SET(cpu, &one);
+	assert_int_equal(sched_setaffinity(0, sizeof(one), &one), 0);
+	if (way == QUIRE_WAY_BOUND)
+		assert_int_equal(quire_cpu_bind(q, 0), 0);
+	return q;
+}
+
+static void destroy_way(struct quire *q, const cpu_set_t *allowed)
+{
+	destroy(q);
+	assert_int_equal(sched_setaffinity(0, sizeof(*allowed), allowed), 0);
+}
+
+/* Every call says EAGAIN, at once, and is counted. */
+static void expect_again(struct quire *q, unsigned order, unsigned flags)
+{
+	struct quire_stat before = stat_of(q), after;
+	struct quire_page *pages[4] = { NULL };
+
+	flags |= QUIRE_NOLOCK;
+	errno = 0;
+	assert_null(quire_alloc_pages(q, order, flags));
+	assert_int_equal(errno, EAGAIN);
+	errno = 0;
+	assert_null(quire_alloc_addr(q, order, flags));
+	assert_int_equal(errno, EAGAIN);
+	errno = 0;
+	assert_null(quire_alloc_exact(q, (size_t)1 << order, flags));
+	assert_int_equal(errno, EAGAIN);
+	errno = 0;
+	assert_int_equal(quire_alloc_pages_bulk(q, order, flags, 4, pages), 0);
+	assert_int_equal(errno, EAGAIN);
+	assert_null(pages[0]);
+	after = stat_of(q);
+	assert_int_equal(after.failures, before.failures + 4);
+	before.failures = after.failures;
+	/* To look, if the lock could be had. */
+	before.zone_locks = after.zone_locks;
+	assert_memory_equal(&before, &after, sizeof(before));
+	assert_int_equal(messages.count, 0);
+}
+
+static void test_nolock_busy(void **state)
+{
+	(void)state;
+	for (int way = QUIRE_WAY_RSEQ; way <= QUIRE_WAY_BOUND; way++) {
+		cpu_set_t allowed;
+		struct quire *q = create_way((enum quire_way)way, &allowed);
+		struct quire_page *page;
+		struct holder h;
+
+		if (!q)
+			continue;
+		for (unsigned order = 0; order < 12; order++) {
+			page = quire_alloc_pages(q, order, QUIRE_NOLOCK);
+			assert_non_null(page);
+			assert_int_equal(quire_page_order(q, page), order);
+			hold(&h, q);
+			expect_again(q, order, 0);
+			expect_again(q, order, QUIRE_ZERO);
+			expect_again(q, order, QUIRE_NORETRY | QUIRE_ZONE(0));
+			leave(&h);
+			assert_int_equal(
+				quire_free_pages_nolock(q, page, order), 0);
+		}
+		destroy_way(q, &allowed);
+	}
+}
+
+/* What a list has is had, and takes what is freed, whoever has the zone. */
+static void test_nolock_by_list(void **state)
+{
+	(void)state;
+	for (int way = QUIRE_WAY_RSEQ; way <= QUIRE_WAY_BOUND; way++) {
+		cpu_set_t allowed;
+		struct quire *q = create_way((enum quire_way)way, &allowed);
+		struct quire_page *pages[4], *page;
+		struct quire_stat before, after;
+		struct holder h;
+
+		if (!q)
+			continue;
+		page = quire_alloc_pages(q, 0, 0);
+		before = stat_of(q);
+		assert_true(before.pages_parked >= 6);
+		hold(&h, q);
+		pages[0] = quire_alloc_pages(q, 0, QUIRE_NOLOCK);
+		pages[1] = quire_virt_to_page(
+			q, quire_alloc_addr(q, 0, QUIRE_NOLOCK | QUIRE_ZERO));
+		assert_int_equal(quire_alloc_pages_bulk(q, 0, QUIRE_NOLOCK, 2,
+							pages + 2),
+				 2);
+		after = stat_of(q);
+		assert_int_equal(after.pcp_allocs, before.pcp_allocs + 4);
+		assert_int_equal(after.pages_live, 5);
+		for (int i = 0; i < 4; i++) {
+			assert_int_equal(quire_page_order(q, pages[i]), 0);
+			assert_int_equal(
+				quire_free_pages_nolock(q, pages[i], 0), 0);
+		}
+		after = stat_of(q);
+		leave(&h);
+		assert_int_equal(after.pcp_frees, before.pcp_frees + 4);
+		assert_int_equal(after.pages_parked, before.pages_parked);
+		/* The holder's own. */
+		assert_int_equal(after.zone_locks, before.zone_locks + 1);
+		assert_int_equal(after.failures, 0);
+		assert_int_equal(quire_free_pages_nolock(q, page, 0), 0);
+		destroy_way(q, &allowed);
+	}
+}
+
+/* A list runs dry in mid-call: what was had is kept. */
+static void test_nolock_bulk_in_part(void **state)
+{
+	struct quire_options options = base_options(16u << 20);
+	struct quire *q = create(&options);
+	struct quire_page *pages[300], *page;
+	struct quire_stat before;
+	struct holder h;
+
+	(void)state;
+	assert_int_equal(quire_cpu_bind(q, 0), 0);
+	page = quire_alloc_pages(q, 0, 0);
+	before = stat_of(q);
+	hold(&h, q);
+	errno = 0;
+	assert_int_equal(quire_alloc_pages_bulk(q, 0, QUIRE_NOLOCK, 300, pages),
+			 before.pages_parked);
+	assert_int_equal(errno, EAGAIN);
+	assert_int_equal(stat_of(q).failures, 1);
+	leave(&h);
+	assert_int_equal(
+		quire_free_pages_bulk(q, 0, before.pages_parked, pages),
+		before.pages_parked);
+	/* With the lock to be had: all of it. */
+	assert_int_equal(quire_alloc_pages_bulk(q, 0, QUIRE_NOLOCK, 300, pages),
+			 300);
+	assert_int_equal(quire_free_pages_bulk(q, 0, 300, pages), 300);
+	assert_int_equal(quire_free_pages(q, page, 0), 0);
+	destroy(q);
+}
+
+static void test_nolock_zero(void **state)
+{
+	struct quire_options options = base_options(16u << 20);
+	struct quire *q = create(&options);
+
+	(void)state;
+	assert_int_equal(quire_cpu_bind(q, 0), 0);
+	for (unsigned order = 0; order < 12; order++)
+		for (int round = 0; round < 3; round++) {
+			size_t pages = (size_t)1 << order;
+			char *at = quire_alloc_addr(q, order,
+						    QUIRE_NOLOCK | QUIRE_ZERO);
+			struct quire_page *run;
+
+			assert_non_null(at);
+			assert_true(reads_zero(at, pages));
+			memset(at, 0x5a, pages * QUIRE_PAGE_SIZE);
+			assert_int_equal(
+				quire_free_pages_nolock(
+					q, quire_virt_to_page(q, at), order),
+				0);
+			run = quire_alloc_exact(q, pages,
+						QUIRE_NOLOCK | QUIRE_ZERO);
+			assert_non_null(run);
+			at = quire_page_to_virt(q, run);
+			assert_true(reads_zero(at, pages));
+			memset(at, 0x5a, pages * QUIRE_PAGE_SIZE);
+			assert_int_equal(quire_free_exact(q, run, pages), 0);
+		}
+	destroy(q);
+}
+
+/* A busy zone is passed over; one above is never asked. */
+static void test_nolock_zones(void **state)
+{
+	struct quire *q = create_zones();
+	struct quire_page *page;
+	struct holder h;
+
+	(void)state;
+	for (unsigned busy = 0; busy < 3; busy++)
+		for (unsigned top = busy; top < 3; top++) {
+			hold_from_to(&h, q, busy, top);
+			if (busy == 0) {
+				expect_again(q, 3, QUIRE_ZONE(top));
+			} else {
+				page = quire_alloc_pages(
+					q, 3, QUIRE_NOLOCK | QUIRE_ZONE(top));
+				assert_non_null(page);
+				assert_int_equal(zone_of(q, page), busy - 1);
+				quire_free_pages_nolock(q, page, 3);
+			}
+			leave(&h);
+		}
+	destroy(q);
+}
+
+/* Pages on another CPU's lists stay there. */
+static void test_nolock_drains_nobody(void **state)
+{
+	struct quire_options options = base_options(16u << 20);
+	struct quire *q = create(&options);
+	struct other_cpu other = { q, 1, 32 };
+	struct quire_page *pages[4096];
+	unsigned n = 0;
+
+	(void)state;
+	run_thread(park_pages, &other);
+	assert_int_equal(quire_cpu_bind(q, 0), 0);
+	while ((pages[n] = quire_alloc_pages(q, 0, QUIRE_NOLOCK)))
+		n++;
+	assert_int_equal(errno, EAGAIN);
+	assert_int_equal(n, 4096 - 32);
+	assert_int_equal(stat_of(q).failures, 1);
+	expect_again(q, 0, 0);
+	expect_again(q, 0, QUIRE_NORETRY);
+	expect_again(q, 5, 0);
+	assert_int_equal(stat_of(q).pages_parked, 32);
+	pages[n] = quire_alloc_pages(q, 0, 0);
+	assert_non_null(pages[n++]);
+	assert_int_equal(stat_of(q).pages_parked, 0);
+	assert_int_equal(quire_free_pages_bulk(q, 0, n, pages), n);
+	destroy(q);
+}
+
+static void test_nolock_invalid(void **state)
+{
+	struct quire *q = create_zones();
+
+	(void)state;
+	errno = 0;
+	assert_null(quire_alloc_pages(q, 19, QUIRE_NOLOCK));
+	assert_int_equal(errno, EINVAL);
+	errno = 0;
+	assert_null(quire_alloc_pages(q, 0, QUIRE_NOLOCK | QUIRE_ZONE(3)));
+	assert_int_equal(errno, EINVAL);
+	errno = 0;
+	assert_null(quire_alloc_exact(q, 0, QUIRE_NOLOCK));
+	assert_int_equal(errno, EINVAL);
+	assert_int_equal(stat_of(q).failures, 0);
+	destroy(q);
+}
+
+/* --- frees without waiting --- */
+
+static void expect_refused(struct quire *q, struct quire_page *page,
+			   unsigned order)
+{
+	uint64_t refused = stat_of(q).refused;
+
+	messages.count = 0;
+	errno = 0;
+	assert_int_equal(quire_free_pages_nolock(q, page, order), -1);
+	assert_int_equal(errno, EINVAL);
+	assert_int_equal(messages.count, 1);
+	assert_memory_equal(messages.text[0], "free_pages_nolock: ", 19);
+	assert_int_equal(stat_of(q).refused, refused + 1);
+}
+
+static void check_misuse(struct quire *q)
+{
+	struct quire_page *page = quire_alloc_pages(q, 3, 0);
+	struct quire_stat before = stat_of(q), after;
+
+	assert_non_null(page);
+	expect_refused(q, page, 2);
+	expect_refused(q, page, 4);
+	expect_refused(q, page, UINT32_MAX);
+	expect_refused(q, page + 1, 3);
+	expect_refused(q, page + 1, 0);
+	expect_refused(q, NULL, 0);
+	expect_refused(q, (struct quire_page *)(void *)&q, 0);
+	expect_refused(q, (struct quire_page *)(void *)((char *)page + 1), 3);
+	after = stat_of(q);
+	assert_int_equal(after.pages_live, before.pages_live);
+	assert_int_equal(after.frees, before.frees);
+	assert_int_equal(quire_page_get(q, page), 0);
+	assert_int_equal(quire_free_pages_nolock(q, page, 3), 0);
+	assert_int_equal(quire_page_order(q, page), 3);
+	assert_int_equal(quire_page_count(q, page), 1);
+	assert_int_equal(quire_page_set_flags(page, 0xffff), 0);
+	assert_int_equal(quire_free_pages_nolock(q, page, 3), 0);
+	assert_int_equal(quire_page_order(q, page), -1);
+	expect_refused(q, page, 3);
+	messages.count = 0;
+}
+
+static void test_free_nolock_misuse(void **state)
+{
+	(void)state;
+	for (int race = 0; race < 2; race++) {
+		struct quire_options options = base_options(16u << 20);
+		struct quire_page *page;
+		struct holder h;
+		struct quire *q;
+
+		options.flags = race ? QUIRE_CHECK_RACE : 0;
+		q = create(&options);
+		check_misuse(q);
+		assert_int_equal(quire_cpu_bind(q, 0), 0);
+		check_misuse(q);
+		/* A deferred block is free. */
+		page = quire_alloc_pages(q, 11, 0);
+		hold(&h, q);
+		assert_int_equal(quire_free_pages_nolock(q, page, 11), 0);
+		assert_int_equal(quire_page_order(q, page), -1);
+		assert_int_equal(quire_page_count(q, page), 0);
+		expect_refused(q, page, 11);
+		assert_int_equal(quire_free_pages(q, page, 11), -1);
+		assert_int_equal(quire_page_get(q, page), -1);
+		leave(&h);
+		messages.count = 0;
+		destroy(q);
+	}
+}
+
+enum { DEFERRED = 5, DEFERRED_PAGES = 1 + 8 + 512 + 1024 + 1 };
+
+/* Without a list of theirs, and the zone is busy. */
+static void defer_some(struct quire *q)
+{
+	static const unsigned orders[DEFERRED] = { 0, 3, 9, 10, 0 };
+	struct quire_stat before = stat_of(q), after;
+	struct quire_page *pages[DEFERRED];
+	struct holder h;
+
+	for (int i = 0; i < DEFERRED; i++) {
+		pages[i] = quire_alloc_pages(q, orders[i], QUIRE_NOLOCK);
+		assert_non_null(pages[i]);
+		assert_int_equal(quire_page_set_private(q, pages[i], ~0ull), 0);
+	}
+	hold(&h, q);
+	errno = 0;
+	for (int i = 0; i < DEFERRED; i++)
+		assert_int_equal(
+			quire_free_pages_nolock(q, pages[i], orders[i]), 0);
+	assert_int_equal(errno, 0);
+	after = stat_of(q);
+	assert_int_equal(after.pages_free, before.pages_free);
+	assert_int_equal(after.pages_live, before.pages_live);
+	assert_int_equal(after.pages_parked, before.pages_parked);
+	assert_int_equal(after.frees, before.frees + DEFERRED);
+	assert_int_equal(after.pcp_frees, before.pcp_frees);
+	leave(&h);
+	assert_int_equal(zone_deferred_pages(q->zone[0]), DEFERRED_PAGES);
+	assert_int_equal(stat_of(q).pages_free, before.pages_free);
+}
+
+enum next_call {
+	NEXT_ALLOC,
+	NEXT_ALLOC_NOLOCK,
+	NEXT_BULK,
+	NEXT_EXACT,
+	NEXT_FREE,
+	NEXT_FREE_NOLOCK,
+	NEXT_FREE_EXACT,
+	NEXT_DRAIN,
+	NEXT_RUNS,
+	NEXT_VALIDATE,
+	NEXT_DESTROY,
+	NEXT_CALLS
+};
+
+static void call_next(struct quire *q, enum next_call call,
+		      struct quire_page *large)
+{
+	uint64_t runs[QUIRE_NR_ORDERS], sum = 0;
+	struct quire_page *pages[5];
+
+	switch (call) {
+	case NEXT_ALLOC:
+		assert_non_null(quire_alloc_pages(q, 2, 0));
+		break;
+	case NEXT_ALLOC_NOLOCK:
+		assert_non_null(quire_alloc_pages(q, 2, QUIRE_NOLOCK));
+		break;
+	case NEXT_BULK:
+		assert_int_equal(quire_alloc_pages_bulk(q, 0, 0, 5, pages), 5);
+		break;
+	case NEXT_EXACT:
+		assert_non_null(quire_alloc_exact(q, 5, 0));
+		break;
+	case NEXT_FREE:
+		assert_int_equal(quire_free_pages(q, large, 10), 0);
+		break;
+	case NEXT_FREE_NOLOCK:
+		assert_int_equal(quire_free_pages_nolock(q, large, 10), 0);
+		break;
+	case NEXT_FREE_EXACT:
+		pages[0] = quire_alloc_exact(q, 3, 0);
+		defer_some(q);
+		assert_int_equal(quire_free_exact(q, pages[0], 3), 0);
+		break;
+	case NEXT_DRAIN:
+		assert_int_equal(quire_drain_all(q), 0);
+		break;
+	case NEXT_RUNS:
+		assert_int_equal(quire_free_runs(q, runs), 0);
+		for (unsigned k = 0; k < QUIRE_NR_ORDERS; k++)
+			sum += runs[k] << k;
+		assert_int_equal(sum, stat_of(q).pages_free);
+		break;
+	case NEXT_VALIDATE:
+		assert_int_equal(quire_validate(q), 0);
+		break;
+	default:
+		messages.count = 0;
+		assert_int_equal(quire_destroy(q), -1);
+		assert_int_equal(errno, EBUSY);
+		assert_true(test_caught(&messages, "1024 pages are live"));
+		messages.count = 0;
+		break;
+	}
+}
+
+static void free_all_live(struct quire *q)
+{
+	for (uint64_t pfn = 0; pfn < stat_of(q).pages; pfn++) {
+		struct quire_page *page =
+			quire_pfn_to_page(q, pfn + q->map.region.first);
+		int order = quire_page_order(q, page);
+
+		if (order >= 0)
+			assert_int_equal(
+				quire_free_pages(q, page, (unsigned)order), 0);
+	}
+}
+
+static void test_deferred_next_call(void **state)
+{
+	(void)state;
+	for (int call = 0; call < NEXT_CALLS; call++) {
+		struct quire_options options = base_options(32u << 20);
+		struct quire *q = create(&options);
+		struct quire_page *large = quire_alloc_pages(q, 10, 0);
+		uint64_t runs[QUIRE_NR_ORDERS], before[QUIRE_NR_ORDERS];
+
+		assert_int_equal(quire_free_runs(q, before), 0);
+		defer_some(q);
+		call_next(q, (enum next_call)call, large);
+		assert_int_equal(zone_deferred_pages(q->zone[0]), 0);
+		if (quire_page_order(q, large) < 0)
+			large = quire_alloc_pages(q, 10, 0);
+		for (uint64_t pfn = 0; pfn < 8192; pfn++) {
+			struct quire_page *page =
+				quire_pfn_to_page(q, pfn + q->map.region.first);
+			int order = quire_page_order(q, page);
+
+			if (order >= 0 && page != large)
+				assert_int_equal(
+					quire_free_pages(q, page,
+							 (unsigned)order),
+					0);
+		}
+		assert_int_equal(quire_drain_all(q), 0);
+		assert_int_equal(quire_free_runs(q, runs), 0);
+		assert_memory_equal(runs, before, sizeof(runs));
+		assert_int_equal(quire_free_pages(q, large, 10), 0);
+		destroy(q);
+	}
+}
+
+/* Only deferred blocks are left: none is live. */
+static void test_deferred_destroy(void **state)
+{
+	for (unsigned zones = 1; zones <= 3; zones += 2) {
+		struct quire_options options = base_options(32u << 20);
+		struct quire *q =
+			zones == 1 ? create(&options) : create_zones();
+		struct quire_page *pages[3];
+		struct holder h;
+
+		(void)state;
+		for (unsigned z = 0; z < zones; z++)
+			assert_non_null(
+				pages[z] = quire_alloc_pages(
+					q, 9, QUIRE_NOLOCK | QUIRE_ZONE(z)));
+		hold(&h, q);
+		for (unsigned z = 0; z < zones; z++)
+			assert_int_equal(
+				quire_free_pages_nolock(q, pages[z], 9), 0);
+		leave(&h);
+		for (unsigned z = 0; z < zones; z++)
+			assert_int_equal(zone_deferred_pages(q->zone[z]), 512);
+		assert_int_equal(quire_destroy(q), 0);
+		assert_int_equal(messages.count, 0);
+	}
+}
+
+/* The last page, or a block that only deferred ones make whole. */
+static void test_deferred_last(void **state)
+{
+	static const unsigned flags[] = { 0, QUIRE_NORETRY, QUIRE_NOLOCK };
+	static struct quire_page *pages[4096];
+	struct quire_options options = base_options(16u << 20);
+	struct quire *q = create(&options);
+	struct quire_page *page;
+	struct holder h;
+
+	(void)state;
+	for (size_t i = 0; i < TEST_LENGTH(flags); i++) {
+		assert_int_equal(
+			quire_alloc_pages_bulk(q, 0, QUIRE_NOLOCK, 4096, pages),
+			4096);
+		hold(&h, q);
+		assert_int_equal(quire_free_pages_nolock(q, pages[1234], 0), 0);
+		leave(&h);
+		page = quire_alloc_pages(q, 0, flags[i]);
+		assert_ptr_equal(page, pages[1234]);
+		hold(&h, q);
+		assert_int_equal(quire_free_pages_nolock(q, page, 0), 0);
+		leave(&h);
+		page = quire_alloc_exact(q, 1, flags[i]);
+		assert_ptr_equal(page, pages[1234]);
+		hold(&h, q);
+		for (int k = 0; k < 4096; k++)
+			assert_int_equal(
+				quire_free_pages_nolock(q, pages[k], 0), 0);
+		assert_int_equal(stat_of(q).pages_live, 0);
+		leave(&h);
+		page = quire_alloc_pages(q, 12, flags[i]);
+		assert_non_null(page);
+		assert_int_equal(quire_free_pages(q, page, 12), 0);
+	}
+	assert_int_equal(stat_of(q).failures, 0);
+	destroy(q);
+}
+
+/*
+ * A page of the lower zone is freed while the call has that zone's lock and
+ * waits for the upper one's. Then nothing else is free.
+ */
+static void test_deferred_while_held(void **state)
+{
+	enum { EACH = ZONE_BLOCKS * BLOCK_UNITS, ALL = 2 * EACH };
+	struct quire_options options =
+		base_options((uint64_t)ALL * QUIRE_PAGE_SIZE);
+	static struct quire_page *pages[ALL];
+	struct taker taker;
+	struct quire *q;
+	pthread_t thread;
+
+	(void)state;
+	options.nr_zones = 2;
+	options.zone_size[0] = EACH * QUIRE_PAGE_SIZE;
+	q = taker.q = create(&options);
+	assert_int_equal(quire_cpu_bind(q, 0), 0);
+	assert_int_equal(quire_alloc_pages_bulk(q, 0, QUIRE_NOLOCK, ALL, pages),
+			 ALL);
+	assert_int_equal(zone_of(q, pages[ALL - 1]), 0);
+	alarm(60);
+	stop_at_last_walk(&taker, &thread);
+	zone_lock(q->zone[1]);
+	zone_unlock(q->zone[0]);
+	wait_for_sleeper(&q->zone[1]->lock);
+	assert_int_equal(quire_free_pages_nolock(q, pages[ALL - 1], 0), 0);
+	assert_int_equal(zone_deferred_pages(q->zone[0]), 1);
+	zone_unlock(q->zone[1]);
+	pthread_join(thread, NULL);
+	alarm(0);
+	assert_ptr_equal(taker.page, pages[ALL - 1]);
+	assert_int_equal(stat_of(q).failures, 0);
+	assert_int_equal(quire_free_pages_bulk(q, 0, ALL, pages), ALL);
+	destroy(q);
+}
+
+/* In a child, 0: or which step failed. */
+static int child_with_deferred(struct quire *q, struct quire_page *mine)
+{
+	static struct quire_page *pages[8192];
+	struct quire_stat stat;
+	size_t n = 0;
+
+	quire_stat(q, &stat, sizeof(stat));
+	if (stat.pages_live != 1024 || stat.pages_free != 8192 - 1024)
+		return 1;
+	if (zone_deferred_pages(q->zone[0]) != DEFERRED_PAGES)
+		return 2;
+	if (quire_free_pages_nolock(q, mine, 10))
+		return 3;
+	while (n < 8192 && (pages[n] = quire_alloc_pages(q, 0, 0)))
+		n++;
+	if (n != 8192)
+		return 4;
+	if (quire_free_pages_bulk(q, 0, n, pages) != n)
+		return 5;
+	if (quire_drain_all(q) || quire_validate(q))
+		return 6;
+	return quire_destroy(q) ? 7 : 0;
+}
+
+static void test_deferred_fork(void **state)
+{
+	struct quire_options options = base_options(32u << 20);
+	struct quire *q = create(&options);
+	struct quire_page *mine = quire_alloc_pages(q, 10, 0);
+	int status;
+	pid_t pid;
+
+	(void)state;
+	defer_some(q);
+	pid = fork();
+	if (pid == 0)
+		_exit(child_with_deferred(q, mine));
+	assert_true(pid > 0);
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_true(WIFEXITED(status));
+	assert_int_equal(WEXITSTATUS(status), 0);
+	assert_int_equal(stat_of(q).pages_free, 8192 - 1024);
+	assert_int_equal(quire_free_pages(q, mine, 10), 0);
+	free_all_live(q);
+	destroy(q);
+}
+
 /* --- counters --- */
 
 struct looker {
@@ -733,6 +1414,19 @@ int main(void)
 		cmocka_unit_test(test_noretry),
 		cmocka_unit_test(test_retry_merges),
 		cmocka_unit_test(test_zones_asked_at_once),
+		cmocka_unit_test(test_nolock_busy),
+		cmocka_unit_test(test_nolock_by_list),
+		cmocka_unit_test(test_nolock_bulk_in_part),
+		cmocka_unit_test(test_nolock_zero),
+		cmocka_unit_test(test_nolock_zones),
+		cmocka_unit_test(test_nolock_drains_nobody),
+		cmocka_unit_test(test_nolock_invalid),
+		cmocka_unit_test(test_free_nolock_misuse),
+		cmocka_unit_test(test_deferred_next_call),
+		cmocka_unit_test(test_deferred_destroy),
+		cmocka_unit_test(test_deferred_last),
+		cmocka_unit_test(test_deferred_while_held),
+		cmocka_unit_test(test_deferred_fork),
 		cmocka_unit_test(test_stat_while_pages_move),
 		cmocka_unit_test(test_fresh_word),
 		cmocka_unit_test(test_last_holder_frees),

@@ -103,13 +103,15 @@ static void start(pfn_t blocks, uint64_t decay_ms)
 	f.pages = pages;
 	f.reporter = (struct reporter){ test_catch, &f.messages };
 	f.tables_bytes = memmap_pages_bytes(&region) +
+			 memmap_privates_bytes(&region) +
 			 memmap_pageblocks_bytes(&region) +
 			 zone_gigablocks_bytes(0, pages) +
 			 pcp_sets_bytes(f.nr_cpus) + 8 * 4096;
 	f.tables = mmap(NULL, f.tables_bytes, PROT_READ | PROT_WRITE,
 			MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	assert_ptr_not_equal(f.tables, MAP_FAILED);
-	memmap_init(&f.map, &region, carve(memmap_pages_bytes(&region)), NULL,
+	memmap_init(&f.map, &region, carve(memmap_pages_bytes(&region)),
+		    carve(memmap_privates_bytes(&region)),
 		    carve(memmap_pageblocks_bytes(&region)));
 	zone_init(&f.zone, 0, 0, pages, &f.map,
 		  carve(zone_gigablocks_bytes(0, pages)),
@@ -1580,6 +1582,211 @@ static void test_exact(void **state)
 	assert_int_equal(zone_free_pages(&f.zone), f.pages);
 }
 
+/* --- without waiting --- */
+
+static void park_word(pfn_t pfn, unsigned order)
+{
+	page_set_word(memmap_page(&f.map, pfn),
+		      PAGE_PCP | order | page_tag(0, TYPE));
+}
+
+/* Everything as it was but for the zone's lock, which is busy throughout. */
+static void expect_nothing_had(unsigned order)
+{
+	uint64_t free = zone_free_pages(&f.zone);
+	uint64_t locks = atomic_load(&f.zone.locks);
+	pfn_t pfn = 77;
+	bool zero;
+
+	assert_false(pcp_alloc_nolock(&f.pcp, order, TYPE, &pfn));
+	assert_false(
+		pcp_alloc_exact_nolock(&f.pcp, order, TYPE, 1, &pfn, &zero));
+	assert_int_equal(pfn, 77);
+	assert_int_equal(zone_free_pages(&f.zone), free);
+	assert_int_equal(atomic_load(&f.zone.locks), locks);
+}
+
+static void test_nolock_alloc(void **state)
+{
+	struct pcp_count before;
+	pfn_t pfn, first = 0, n = 0;
+	uint32_t there;
+
+	(void)state;
+	need_way();
+	start(BLOCKS, DECAY_MS);
+	/* Nothing is listed: one block of the zone's, and no refill. */
+	for (unsigned order = 0; order < 14; order++) {
+		before = counts();
+		assert_true(pcp_alloc_nolock(&f.pcp, order, TYPE, &pfn));
+		assert_int_equal(pfn % (1u << order), 0);
+		assert_int_equal(counts().zone_allocs, before.zone_allocs + 1);
+		assert_int_equal(counts().refills, 0);
+		assert_int_equal(counts().parked_blocks, 0);
+		n += 1u << order;
+		assert_int_equal(zone_free_pages(&f.zone), f.pages - n);
+	}
+	zone_lock(&f.zone);
+	for (unsigned order = 0; order <= QUIRE_MAX_ORDER; order++)
+		expect_nothing_had(order);
+	zone_unlock(&f.zone);
+	/* What is listed is had, whoever has the zone. */
+	(void)take(0);
+	there = listed(0);
+	assert_true(there > 3);
+	first = list_items(0)[there - 1];
+	before = counts();
+	zone_lock(&f.zone);
+	assert_true(pcp_alloc_nolock(&f.pcp, 0, TYPE, &pfn));
+	assert_int_equal(pfn, first);
+	assert_int_equal(listed(0), there - 1);
+	while (listed(0))
+		assert_true(pcp_alloc_nolock(&f.pcp, 0, TYPE, &pfn));
+	expect_nothing_had(0);
+	zone_unlock(&f.zone);
+	assert_int_equal(counts().pops, before.pops + there);
+	assert_int_equal(counts().refills, before.refills);
+	assert_true(pcp_alloc_nolock(&f.pcp, 0, TYPE, &pfn));
+	assert_int_equal(listed(0), 0);
+	assert_int_equal(zone_validate(&f.zone), 0);
+	assert_int_equal(f.messages.count, 0);
+}
+
+static void test_nolock_alloc_exact(void **state)
+{
+	struct pcp_count before;
+	pfn_t pfn;
+	bool zero = false;
+
+	(void)state;
+	need_way();
+	start(BLOCKS, DECAY_MS);
+	before = counts();
+	assert_true(pcp_alloc_exact_nolock(&f.pcp, 10, TYPE, 600, &pfn, &zero));
+	assert_int_equal(counts().zone_allocs, before.zone_allocs + 600);
+	assert_int_equal(zone_free_pages(&f.zone), f.pages - 600);
+	zone_lock(&f.zone);
+	assert_false(
+		pcp_alloc_exact_nolock(&f.pcp, 10, TYPE, 600, &pfn, &zero));
+	zone_unlock(&f.zone);
+	assert_int_equal(counts().zone_allocs, before.zone_allocs + 600);
+	fault_arm(FAULT_ZONE, 0, 2);
+	assert_false(pcp_alloc_exact_nolock(&f.pcp, 0, TYPE, 1, &pfn, &zero));
+	assert_false(pcp_alloc_nolock(&f.pcp, 0, TYPE, &pfn));
+	assert_true(pcp_alloc_nolock(&f.pcp, 0, TYPE, &pfn));
+	assert_int_equal(zone_free_pages(&f.zone), f.pages - 601);
+}
+
+/* A full list is not trimmed: the block goes to the zone alone, and the list
+ * stays as it is. */
+static void test_nolock_free(void **state)
+{
+	struct pcp_count before;
+	unsigned stack = back(0);
+	pfn_t pfns[6];
+
+	(void)state;
+	need_way();
+	start(BLOCKS, DECAY_MS);
+	for (size_t i = 0; i < TEST_LENGTH(pfns); i++)
+		pfns[i] = take(0);
+	while (listed(stack) < capacity(stack)) {
+		pfn_t pfn;
+
+		assert_true(pcp_alloc_exact(&f.pcp, 0, TYPE, 1, &pfn,
+					    &(bool){ false }));
+		before = counts();
+		park_word(pfn, 0);
+		pcp_free_nolock(&f.pcp, 0, TYPE, pfn);
+		assert_int_equal(counts().pushes, before.pushes + 1);
+		assert_int_equal(list_items(stack)[listed(stack) - 1], pfn);
+	}
+	before = counts();
+	for (size_t i = 0; i < 3; i++) {
+		uint64_t free = zone_free_pages(&f.zone);
+
+		park_word(pfns[i], 0);
+		pcp_free_nolock(&f.pcp, 0, TYPE, pfns[i]);
+		assert_int_equal(zone_free_pages(&f.zone), free + 1);
+		assert_int_equal(counts().zone_frees,
+				 before.zone_frees + i + 1);
+		assert_int_equal(page_word(memmap_page(&f.map, pfns[i])),
+				 PAGE_FREE);
+	}
+	zone_lock(&f.zone);
+	for (size_t i = 3; i < 6; i++) {
+		park_word(pfns[i], 0);
+		pcp_free_nolock(&f.pcp, 0, TYPE, pfns[i]);
+		assert_int_equal(zone_deferred_pages(&f.zone), i - 2);
+		assert_int_equal(atomic_load(&f.pcp.direct_frees),
+				 before.zone_frees + i + 1);
+		assert_int_equal(page_word(memmap_page(&f.map, pfns[i])),
+				 PAGE_FREE);
+	}
+	zone_unlock(&f.zone);
+	assert_int_equal(counts().pushes, before.pushes);
+	assert_int_equal(counts().drains, before.drains);
+	assert_int_equal(listed(stack), capacity(stack));
+	assert_true(pcp_hold_all(&f.pcp, true));
+	pcp_release_all(&f.pcp);
+	assert_int_equal(zone_deferred_pages(&f.zone), 0);
+	assert_int_equal(zone_free_pages(&f.zone), f.pages);
+	assert_int_equal(zone_validate(&f.zone), 0);
+}
+
+static void test_nolock_free_large(void **state)
+{
+	pfn_t pfns[14], n = 0;
+
+	(void)state;
+	need_way();
+	start(BLOCKS, DECAY_MS);
+	for (unsigned order = 0; order < TEST_LENGTH(pfns); order++)
+		assert_true(
+			pcp_alloc_nolock(&f.pcp, order, TYPE, &pfns[order]));
+	/* No set was ever opened, so that no list takes anything. */
+	zone_lock(&f.zone);
+	for (unsigned order = 0; order < TEST_LENGTH(pfns); order++) {
+		park_word(pfns[order], order);
+		pcp_free_nolock(&f.pcp, order, TYPE, pfns[order]);
+		n += 1u << order;
+		assert_int_equal(zone_deferred_pages(&f.zone), n);
+	}
+	zone_unlock(&f.zone);
+	assert_int_equal(counts().zone_frees, TEST_LENGTH(pfns));
+	zone_settle(&f.zone);
+	assert_int_equal(zone_free_pages(&f.zone), f.pages);
+	assert_int_equal(f.zone.free_whole, f.pages);
+}
+
+/* As a handler finds it that interrupted who has the set: not the list. */
+static void test_nolock_set_taken(void **state)
+{
+	pfn_t pfn, had;
+	uint32_t there;
+
+	(void)state;
+	need_way();
+	start(BLOCKS, DECAY_MS);
+	had = take(0);
+	there = listed(0);
+	assert_true(pcp_hold_all(&f.pcp, false));
+	assert_true(pcp_alloc_nolock(&f.pcp, 0, TYPE, &pfn));
+	assert_int_equal(listed(0), there);
+	park_word(pfn, 0);
+	pcp_free_nolock(&f.pcp, 0, TYPE, pfn);
+	zone_lock(&f.zone);
+	assert_false(pcp_alloc_nolock(&f.pcp, 0, TYPE, &pfn));
+	park_word(had, 0);
+	pcp_free_nolock(&f.pcp, 0, TYPE, had);
+	assert_int_equal(zone_deferred_pages(&f.zone), 1);
+	zone_unlock(&f.zone);
+	pcp_release_all(&f.pcp);
+	assert_int_equal(listed(0), there);
+	zone_settle(&f.zone);
+	assert_int_equal(zone_free_pages(&f.zone) + there, f.pages);
+}
+
 /* --- counts --- */
 
 struct live {
@@ -1781,6 +1988,11 @@ int main(void)
 			in_way(test_bulk, &ways[i]),
 			in_way(test_bulk_owns_if_open, &ways[i]),
 			in_way(test_exact, &ways[i]),
+			in_way(test_nolock_alloc, &ways[i]),
+			in_way(test_nolock_alloc_exact, &ways[i]),
+			in_way(test_nolock_free, &ways[i]),
+			in_way(test_nolock_free_large, &ways[i]),
+			in_way(test_nolock_set_taken, &ways[i]),
 			in_way(test_counts, &ways[i]),
 			in_way(test_threads, &ways[i]),
 		};

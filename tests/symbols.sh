@@ -6,6 +6,7 @@ top=${top_srcdir:-$(dirname "$0")/..}
 build=${top_builddir:-$top}
 library=$(find "$build/.libs" -name 'libquire.so.*.*.*' | head -n 1)
 header=$top/include/quire/quire.h
+debug=$top/include/quire/debug.h
 work=$(mktemp -d) || exit 99
 trap 'rm -rf "$work"' EXIT
 
@@ -14,15 +15,15 @@ result() { # STATUS TEXT
 }
 
 echo "1..3"
-"$top/scripts/check-symbols" "$library" "$header"
+"$top/scripts/check-symbols" "$library" "$header" "$debug"
 result $? 'exports and declarations agree'
 
 { cat "$header"; echo 'QUIRE_API int quire_unborn(void);'; } >"$work/more.h"
-"$top/scripts/check-symbols" "$library" "$work/more.h" >"$work/out" 2>&1
+"$top/scripts/check-symbols" "$library" "$work/more.h" "$debug" >"$work/out" 2>&1
 [ $? -eq 1 ] && grep -q '^-quire_unborn@@QUIRE_1.0' "$work/out"
 result $? 'a declared name that is not exported is caught'
 
 grep -v 'quire_version(void)' "$header" >"$work/fewer.h"
-"$top/scripts/check-symbols" "$library" "$work/fewer.h" >"$work/out" 2>&1
+"$top/scripts/check-symbols" "$library" "$work/fewer.h" "$debug" >"$work/out" 2>&1
 [ $? -eq 1 ] && grep -q '^+quire_version@@QUIRE_1.0' "$work/out"
 result $? 'an exported name that is not declared is caught'

@@ -6,6 +6,7 @@
  */
 #include "testing.h"
 
+#include <sched.h>
 #include <sys/mman.h>
 
 #include "zone.h"
@@ -72,6 +73,17 @@ static void start(struct fixture *f, const pfn_t *cut, unsigned nr_zones,
 			  &f->reporter);
 }
 
+/* With private words, which frees without the lock are linked through. */
+static void start_deferring(struct fixture *f, const pfn_t *cut,
+			    unsigned nr_zones, uint32_t owners)
+{
+	start(f, cut, nr_zones, owners);
+	f->map.privates = mmap(
+		NULL, cut[nr_zones] * sizeof(uint64_t), PROT_READ | PROT_WRITE,
+		MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	assert_ptr_not_equal(f->map.privates, MAP_FAILED);
+}
+
 static void start_one(struct fixture *f, pfn_t first, pfn_t end,
 		      uint32_t owners)
 {
@@ -82,6 +94,8 @@ static void start_one(struct fixture *f, pfn_t first, pfn_t end,
 
 static void stop(struct fixture *f)
 {
+	if (f->map.privates)
+		munmap(f->map.privates, f->map.region.end * sizeof(uint64_t));
 	assert_int_equal(munmap(f->tables, f->tables_bytes), 0);
 }
 
@@ -363,6 +377,22 @@ static void give(struct fixture *f, struct zone *zone, unsigned order,
 		 pfn_t pfn)
 {
 	give_some(f, zone, order, 1, &pfn);
+}
+
+/* The lock's next holder frees the block; until then it is only counted. */
+static void defer(struct fixture *f, struct zone *zone, unsigned order,
+		  pfn_t pfn)
+{
+	uint64_t deferred = zone_deferred_pages(zone);
+	uint64_t free = zone_free_pages(zone);
+	uint64_t locks = atomic_load(&zone->locks);
+
+	mark_free(f, pfn, UINT64_C(1) << order);
+	zone_free_deferred(zone, order, pfn);
+	assert_int_equal(zone_deferred_pages(zone),
+			 deferred + (UINT64_C(1) << order));
+	assert_int_equal(zone_free_pages(zone), free);
+	assert_int_equal(atomic_load(&zone->locks), locks);
 }
 
 static void give_pages(struct fixture *f, pfn_t pfn, unsigned n)
@@ -1087,6 +1117,434 @@ static void test_lock_count(void **state)
 	stop(&f);
 }
 
+/* --- frees without the lock --- */
+
+static void test_try_lock(void **state)
+{
+	const pfn_t cut[] = { 0, 512 * 4 };
+	struct fixture f;
+	struct zone *zone = &f.zone[0];
+	pfn_t pfn;
+
+	(void)state;
+	start_deferring(&f, cut, 1, 0);
+	pfn = take(&f, 2, NOBODY);
+	assert_int_equal(atomic_load(&zone->locks), 1);
+	zone_lock(zone);
+	defer(&f, zone, 2, pfn);
+	assert_false(zone_try_lock(zone));
+	assert_int_equal(atomic_load(&zone->locks), 2);
+	assert_int_equal(zone_deferred_pages(zone), 4);
+	zone_unlock(zone);
+	assert_int_equal(zone_deferred_pages(zone), 4);
+	assert_true(zone_try_lock(zone));
+	assert_int_equal(atomic_load(&zone->locks), 3);
+	assert_int_equal(zone_deferred_pages(zone), 0);
+	assert_int_equal(zone_free_pages(zone), 512 * 4);
+	assert_false(zone_try_lock(zone));
+	zone_unlock(zone);
+	check_same(&f);
+	stop(&f);
+}
+
+/* One block, without and with the lock's being taken for it. */
+static void test_free_locked(void **state)
+{
+	struct fixture f;
+
+	(void)state;
+	for (unsigned order = 0; order <= QUIRE_MAX_ORDER; order++) {
+		pfn_t pfn;
+
+		start_one(&f, 0, (pfn_t)GIGABLOCK_PAGES, 0);
+		pfn = take(&f, order, NOBODY);
+		mark_free(&f, pfn, UINT64_C(1) << order);
+		zone_lock(&f.zone[0]);
+		zone_free_locked(&f.zone[0], order, pfn);
+		zone_unlock(&f.zone[0]);
+		assert_int_equal(atomic_load(&f.zone[0].locks), 2);
+		check_same(&f);
+		stop(&f);
+	}
+}
+
+enum next_hold {
+	BY_LOCK,
+	BY_TRY,
+	BY_SETTLE,
+	BY_ALLOC,
+	BY_EXACT,
+	BY_FREE,
+	BY_FREE_LARGE,
+	BY_RUNS,
+	BY_DISOWN,
+	BY_DISOWN_ALL,
+	NEXT_HOLDS
+};
+
+/* Others that the hold may move. */
+struct others {
+	pfn_t single, large, exact;
+};
+
+static void hold_next(struct fixture *f, enum next_hold by, struct others *o)
+{
+	struct zone *zone = &f->zone[0];
+	uint64_t runs[QUIRE_NR_ORDERS] = { 0 };
+
+	switch (by) {
+	case BY_LOCK:
+		zone_lock(zone);
+		assert_int_equal(zone_deferred_pages(zone), 0);
+		zone_unlock(zone);
+		break;
+	case BY_TRY:
+		assert_true(zone_try_lock(zone));
+		assert_int_equal(zone_deferred_pages(zone), 0);
+		zone_unlock(zone);
+		break;
+	case BY_SETTLE:
+		zone_settle(zone);
+		break;
+	case BY_ALLOC:
+		(void)take(f, 3, NOBODY);
+		break;
+	case BY_EXACT:
+		assert_true(take_exact(f, zone, 5, &o->exact));
+		break;
+	case BY_FREE:
+		give(f, zone, 0, o->single);
+		break;
+	case BY_FREE_LARGE:
+		give(f, zone, 9, o->large);
+		break;
+	case BY_RUNS:
+		zone_runs(zone, runs);
+		break;
+	case BY_DISOWN:
+		zone_disown(zone, 0);
+		break;
+	default:
+		zone_disown_all(zone);
+		break;
+	}
+}
+
+static void test_deferred_next_hold(void **state)
+{
+	static const unsigned orders[] = { 0, 0, 5, 9, 10, 3, 8 };
+	const pfn_t cut[] = { 0, 512 * 64 };
+
+	(void)state;
+	for (int by = 0; by < NEXT_HOLDS; by++) {
+		struct fixture f;
+		struct others others;
+		pfn_t pfns[TEST_LENGTH(orders)];
+
+		start_deferring(&f, cut, 1, 2);
+		others.single = take(&f, 0, NOBODY);
+		others.large = take(&f, 9, NOBODY);
+		for (size_t i = 0; i < TEST_LENGTH(orders); i++)
+			pfns[i] = take(&f, orders[i], NOBODY);
+		for (size_t i = 0; i < TEST_LENGTH(orders); i++)
+			defer(&f, &f.zone[0], orders[i], pfns[i]);
+		hold_next(&f, (enum next_hold)by, &others);
+		assert_int_equal(zone_deferred_pages(&f.zone[0]), 0);
+		check_same(&f);
+		stop(&f);
+	}
+}
+
+/* Nothing else is free: who takes the lock sees what is deferred. */
+static void test_deferred_serves(void **state)
+{
+	const pfn_t cut[] = { 0, 512 * 2 };
+	struct fixture f;
+	pfn_t pfn, none;
+
+	(void)state;
+	for (unsigned order = 0; order <= 10; order++) {
+		start_deferring(&f, cut, 1, 0);
+		pfn = take(&f, order, NOBODY);
+		for (unsigned k = order; k < 10; k++)
+			(void)take(&f, k, NOBODY);
+		assert_int_equal(zone_free_pages(&f.zone[0]), 0);
+		defer(&f, &f.zone[0], order, pfn);
+		assert_int_equal(take(&f, order, NOBODY), pfn);
+		assert_int_equal(zone_free_pages(&f.zone[0]), 0);
+		defer(&f, &f.zone[0], order, pfn);
+		assert_true(take_exact(&f, &f.zone[0], UINT64_C(1) << order,
+				       &none));
+		assert_int_equal(none, pfn);
+		stop(&f);
+	}
+}
+
+static void shuffle(struct test_rng *rng, pfn_t *pfns, uint8_t *orders,
+		    size_t n)
+{
+	for (size_t i = n; i > 1; i--) {
+		size_t at = test_below(rng, i);
+		uint8_t order = orders[at];
+		pfn_t pfn = pfns[at];
+
+		pfns[at] = pfns[i - 1];
+		orders[at] = orders[i - 1];
+		pfns[i - 1] = pfn;
+		orders[i - 1] = order;
+	}
+}
+
+/* Blocks of all orders at once, at both ends of the zone too: all merges. */
+static void test_deferred_all_orders(void **state)
+{
+	const pfn_t start_pfn = 37, end = (pfn_t)(3 * GIGABLOCK_PAGES) + 777;
+	const pfn_t cut[] = { start_pfn, end };
+	enum { BLOCKS = 8000 };
+	static pfn_t pfns[BLOCKS];
+	static uint8_t orders[BLOCKS];
+	struct test_rng rng = test_seed();
+	uint64_t before[QUIRE_NR_ORDERS] = { 0 };
+	struct fixture f;
+	struct zone *zone = &f.zone[0];
+
+	(void)state;
+	start_deferring(&f, cut, 1, 0);
+	zone_runs(zone, before);
+	for (int round = 0; round < 3; round++) {
+		uint64_t after[QUIRE_NR_ORDERS] = { 0 };
+		size_t n = 0;
+
+		for (unsigned order = QUIRE_NR_ORDERS; order-- > 0;)
+			while (n < BLOCKS && take_some(&f, zone, order, NOBODY,
+						       1, &pfns[n]) == 1) {
+				orders[n++] = (uint8_t)order;
+				if (order && test_below(&rng, 4) == 0)
+					break;
+			}
+		assert_true(n < BLOCKS);
+		assert_int_equal(zone_free_pages(zone), 0);
+		shuffle(&rng, pfns, orders, n);
+		for (size_t i = 0; i < n; i++)
+			defer(&f, zone, orders[i], pfns[i]);
+		assert_int_equal(zone_deferred_pages(zone), end - start_pfn);
+		zone_settle(zone);
+		assert_int_equal(zone_free_pages(zone), end - start_pfn);
+		check_same(&f);
+		zone_runs(zone, after);
+		assert_memory_equal(after, before, sizeof(after));
+	}
+	stop(&f);
+}
+
+/* Memory that was handed out is not zero, however it came back. */
+static void test_deferred_touched(void **state)
+{
+	const pfn_t cut[] = { 0, 512 * 4 };
+	struct fixture f;
+	unsigned zeros;
+	pfn_t pfn, again;
+
+	(void)state;
+	for (unsigned order = 0; order <= 11; order++) {
+		start_deferring(&f, cut, 1, 0);
+		assert_int_equal(take_zeros(&f, &f.zone[0], order, NOBODY, 1,
+					    &pfn, &zeros),
+				 1);
+		assert_int_equal(zeros, 1);
+		defer(&f, &f.zone[0], order, pfn);
+		do {
+			assert_int_equal(take_zeros(&f, &f.zone[0], order,
+						    NOBODY, 1, &again, &zeros),
+					 1);
+		} while (again != pfn);
+		assert_int_equal(zeros, 0);
+		stop(&f);
+	}
+}
+
+/* A zone's list is its own. */
+static void test_deferred_zones(void **state)
+{
+	const pfn_t cut[] = { 5, 512 * 8, 512 * 16, 512 * 30 + 7 };
+	struct fixture f;
+	pfn_t pfns[3];
+
+	(void)state;
+	start_deferring(&f, cut, 3, 0);
+	for (unsigned z = 0; z < 3; z++)
+		assert_int_equal(
+			take_some(&f, &f.zone[z], 4, NOBODY, 1, &pfns[z]), 1);
+	for (unsigned z = 0; z < 3; z++)
+		defer(&f, &f.zone[z], 4, pfns[z]);
+	for (unsigned z = 0; z < 3; z++) {
+		zone_settle(&f.zone[z]);
+		for (unsigned other = 0; other < 3; other++)
+			assert_int_equal(zone_deferred_pages(&f.zone[other]),
+					 other > z ? 16 : 0);
+	}
+	check_same(&f);
+	stop(&f);
+}
+
+/* Both halves of the list's word at their limits. */
+static void test_deferred_largest_region(void **state)
+{
+	const pfn_t end = (pfn_t)(15 * 1024 * GIGABLOCK_PAGES);
+	const pfn_t cut[] = { 0, end };
+	struct fixture f;
+	uint64_t zero;
+	pfn_t pfns[60];
+	unsigned n = 0;
+
+	(void)state;
+	if (TEST_SANITIZED)
+		skip();
+	start_deferring(&f, cut, 1, 0);
+	for (unsigned got; (got = zone_alloc(&f.zone[0], 18, 0, UINT32_MAX, 60,
+					     pfns, &zero)) > 0;)
+		n += got;
+	assert_int_equal(n, 15 * 1024);
+	for (uint64_t pfn = 0; pfn < end; pfn += GIGABLOCK_PAGES)
+		zone_free_deferred(&f.zone[0], 18, (pfn_t)pfn);
+	assert_int_equal(zone_deferred_pages(&f.zone[0]), end);
+	zone_settle(&f.zone[0]);
+	assert_int_equal(zone_deferred_pages(&f.zone[0]), 0);
+	assert_int_equal(zone_free_pages(&f.zone[0]), end);
+	assert_int_equal(
+		zone_alloc(&f.zone[0], 0, 0, UINT32_MAX, 1, pfns, &zero), 1);
+	stop(&f);
+}
+
+/* --- pushes against holds --- */
+
+enum {
+	PUSHERS = 4,
+	HOLDERS = 2,
+	PUSHES = TEST_SANITIZED ? 3000 : 60000,
+	OWN_BLOCKS = 8,
+	MARKED = 16 /* pages of a block that its owner marks */
+};
+
+struct crowd {
+	struct zone *zones;
+	unsigned nr_zones;
+	_Atomic uint8_t *owned; /* by pfn */
+	_Atomic bool stop;
+	_Atomic uint64_t wrong, pushed, seen; /* blocks; of those, deferred */
+};
+
+static void own_block(struct crowd *c, pfn_t pfn, unsigned order, bool own)
+{
+	for (unsigned i = 0; i < 1u << order && i < MARKED; i++)
+		if (atomic_exchange(&c->owned[pfn + i], own) == own)
+			atomic_fetch_add(&c->wrong, 1);
+}
+
+struct pusher {
+	struct crowd *crowd;
+	struct test_rng rng;
+};
+
+/* What it took it frees without the lock, in another order. */
+static void *push_main(void *arg)
+{
+	struct pusher *p = arg;
+	struct crowd *c = p->crowd;
+
+	for (unsigned turn = 0; turn < PUSHES;) {
+		struct zone *zone = &c->zones[test_below(&p->rng, c->nr_zones)];
+		pfn_t pfns[OWN_BLOCKS];
+		uint8_t orders[OWN_BLOCKS];
+		unsigned n = 0;
+		uint64_t zero;
+
+		while (n < OWN_BLOCKS) {
+			orders[n] =
+				(uint8_t)(test_below(&p->rng, 2)
+						  ? test_below(&p->rng, 4)
+						  : test_below(&p->rng, 19));
+			if (!zone_alloc(zone, orders[n], 0, UINT32_MAX, 1,
+					&pfns[n], &zero))
+				break;
+			own_block(c, pfns[n], orders[n], true);
+			n++;
+		}
+		shuffle(&p->rng, pfns, orders, n);
+		for (unsigned i = 0; i < n; i++) {
+			if (i == n / 2)
+				sched_yield();
+			own_block(c, pfns[i], orders[i], false);
+			zone_free_deferred(zone, orders[i], pfns[i]);
+		}
+		atomic_fetch_add(&c->pushed, n);
+		turn += n ? n : 1;
+	}
+	return NULL;
+}
+
+static void *hold_main(void *arg)
+{
+	struct crowd *c = arg;
+
+	for (unsigned turn = 0; !atomic_load(&c->stop); turn++) {
+		struct zone *zone = &c->zones[turn % c->nr_zones];
+
+		if (zone_deferred_pages(zone))
+			atomic_fetch_add(&c->seen, 1);
+		if (turn % 3 == 0) {
+			zone_settle(zone);
+		} else if (zone_try_lock(zone)) {
+			sched_yield();
+			zone_settle_locked(zone);
+			zone_unlock(zone);
+		}
+	}
+	return NULL;
+}
+
+static void test_deferred_threads(void **state)
+{
+	const pfn_t cut[] = { 7, (pfn_t)(GIGABLOCK_PAGES * 2),
+			      (pfn_t)(GIGABLOCK_PAGES * 4 + 1234) };
+	struct pusher pushers[PUSHERS];
+	pthread_t threads[PUSHERS], holders[HOLDERS];
+	struct test_rng rng = test_seed();
+	struct crowd crowd = { .nr_zones = 2 };
+	struct fixture f;
+
+	(void)state;
+	start_deferring(&f, cut, 2, 0);
+	crowd.zones = f.zone;
+	crowd.owned = calloc(cut[2], 1);
+	assert_non_null(crowd.owned);
+	for (int i = 0; i < HOLDERS; i++)
+		assert_int_equal(
+			pthread_create(&holders[i], NULL, hold_main, &crowd),
+			0);
+	for (int i = 0; i < PUSHERS; i++) {
+		pushers[i].crowd = &crowd;
+		pushers[i].rng.state = test_random(&rng);
+		assert_int_equal(pthread_create(&threads[i], NULL, push_main,
+						&pushers[i]),
+				 0);
+	}
+	for (int i = 0; i < PUSHERS; i++)
+		pthread_join(threads[i], NULL);
+	atomic_store(&crowd.stop, true);
+	for (int i = 0; i < HOLDERS; i++)
+		pthread_join(holders[i], NULL);
+	printf("# %llu blocks deferred, seen so by others %llu times\n",
+	       (unsigned long long)atomic_load(&crowd.pushed),
+	       (unsigned long long)atomic_load(&crowd.seen));
+	assert_int_equal(atomic_load(&crowd.wrong), 0);
+	for (unsigned z = 0; z < 2; z++)
+		zone_settle(&f.zone[z]);
+	check_same(&f);
+	free((void *)crowd.owned);
+	stop(&f);
+}
+
 /* --- what one hold moves --- */
 
 /* A full batch of untouched memory: one hold, the lowest last, all zero. */
@@ -1467,7 +1925,12 @@ static void play_give(struct play *p)
 		if (test_below(&p->rng, 2) == 0 && p->n)
 			at = test_below(&p->rng, p->n);
 	}
-	give_some(&p->f, &p->f.zone[first.zone], first.order, n, pfns);
+	if (test_below(&p->rng, 3)) {
+		give_some(&p->f, &p->f.zone[first.zone], first.order, n, pfns);
+		return;
+	}
+	while (n)
+		defer(&p->f, &p->f.zone[first.zone], first.order, pfns[--n]);
 }
 
 static void play(struct play *p, unsigned steps, unsigned check_every)
@@ -1504,7 +1967,7 @@ static void play_zones(const pfn_t *cut, unsigned nr_zones, uint32_t owners,
 	if (TEST_SANITIZED)
 		steps /= 5;
 	p = (struct play){ .rng = test_seed() };
-	start(&p.f, cut, nr_zones, owners);
+	start_deferring(&p.f, cut, nr_zones, owners);
 	p.f.map.region.known_zero = known_zero;
 	for (unsigned z = 0; z < nr_zones; z++)
 		ref_runs(&p.f, &p.f.zone[z], runs[z]);
@@ -1587,6 +2050,15 @@ int main(void)
 		cmocka_unit_test(test_touched_anyhow),
 		cmocka_unit_test(test_touched_neighbours),
 		cmocka_unit_test(test_lock_count),
+		cmocka_unit_test(test_try_lock),
+		cmocka_unit_test(test_free_locked),
+		cmocka_unit_test(test_deferred_next_hold),
+		cmocka_unit_test(test_deferred_serves),
+		cmocka_unit_test(test_deferred_all_orders),
+		cmocka_unit_test(test_deferred_touched),
+		cmocka_unit_test(test_deferred_zones),
+		cmocka_unit_test(test_deferred_largest_region),
+		cmocka_unit_test(test_deferred_threads),
 		cmocka_unit_test(test_full_batch),
 		cmocka_unit_test(test_full_batch_large),
 		cmocka_unit_test(test_hold_ends),

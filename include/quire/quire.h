@@ -28,9 +28,10 @@
  *    refused with EINVAL and a report that names every value;
  *  - threads: every function may be called by any thread at any time, except
  *    quire_destroy(), which must be the last call on its allocator;
- *  - signals: only the conversions and the page accessors (quire_page_*,
- *    quire_pfn_to_page, quire_virt_to_page, ...) may be called from a signal
- *    handler; page_put may not, for it can free;
+ *  - signals: only allocations with QUIRE_NOLOCK, quire_free_pages_nolock(),
+ *    the conversions and the page accessors (quire_page_*, quire_pfn_to_page,
+ *    quire_virt_to_page, ...) may be called from a signal handler; page_put may
+ *    not, for it can free;
  *  - units: sizes are bytes where the name says size or bytes, else pages;
  *  - fork: in the child of a fork, an allocator over memory that quire
  *    reserved, not hugetlb and not QUIRE_DONTFORK, goes on working as a copy.
@@ -206,6 +207,12 @@ QUIRE_API const char *quire_backing_name(enum quire_backing backing);
 /* Flags of an allocation. Unknown bits are EINVAL. */
 #define QUIRE_ZERO (1u << 0)	/* pages read as zero (not with offsets) */
 #define QUIRE_NORETRY (1u << 1) /* fail without draining other CPUs first */
+/*
+ * Neither blocks nor spins; what cannot be had so fails with EAGAIN, though
+ * there may be free pages. May be used in a signal handler, which may have
+ * interrupted any call of quire's.
+ */
+#define QUIRE_NOLOCK (1u << 2)
 /* Zone z or one below it; default: the highest. */
 #define QUIRE_ZONE(z) (((unsigned)(z) + 1u) << 4)
 #define QUIRE_ZONE_MASK (0xfu << 4)
@@ -230,6 +237,14 @@ QUIRE_API struct quire_page *quire_alloc_pages(struct quire *q, unsigned order,
 QUIRE_API int quire_free_pages(struct quire *q, struct quire_page *page,
 			       unsigned order);
 
+/*
+ * The same without blocking or spinning, for callers of QUIRE_NOLOCK, a signal
+ * handler among them: if the block cannot be given back at once, the next call
+ * that comes by its zone does it. A report, if it is refused, is made here.
+ */
+QUIRE_API int quire_free_pages_nolock(struct quire *q, struct quire_page *page,
+				      unsigned order);
+
 /* The same by address. With QUIRE_OFFSETS: ENOTSUP. */
 QUIRE_API void *quire_alloc_addr(struct quire *q, unsigned order,
 				 unsigned flags);
@@ -239,7 +254,8 @@ QUIRE_API int quire_free_unsized(struct quire *q, void *addr);
 
 /*
  * Allocates up to n blocks of 2^order pages into pages[0..n); returns how many
- * (with fewer than n, errno is ENOMEM; with 0 it can be EINVAL or EPERM too).
+ * (with fewer than n, errno is ENOMEM, with QUIRE_NOLOCK EAGAIN; with 0 it can
+ * be EINVAL or EPERM too).
  */
 QUIRE_API size_t quire_alloc_pages_bulk(struct quire *q, unsigned order,
 					unsigned flags, size_t n,
@@ -318,7 +334,8 @@ QUIRE_API uint16_t quire_page_clear_flags(struct quire_page *page,
 
 /*
  * The owner's private word, on a live head; not atomic, the owner's to order.
- * EINVAL, without a report: not a page of q; private then returns 0, set -1.
+ * Errors of set: EINVAL and a report (not a live head). The word of what is no
+ * page of q is 0, with EINVAL.
  */
 QUIRE_API uint64_t quire_page_private(const struct quire *q,
 				      const struct quire_page *page);
@@ -369,7 +386,7 @@ struct quire_stat {
 	uint64_t pcp_frees;  /* of frees: to a per-CPU list, no zone lock */
 	uint64_t refills;    /* batches moved from a zone to a list */
 	uint64_t drains;     /* lists emptied or trimmed to a zone */
-	uint64_t failures;   /* calls that returned ENOMEM */
+	uint64_t failures;   /* calls that returned ENOMEM, or EAGAIN */
 	uint64_t refused;    /* frees, gets and puts refused with a report */
 	uint64_t zone_locks; /* zone lock acquisitions, to alloc or free */
 	uint64_t zeroed;     /* pages cleared for QUIRE_ZERO */

@@ -19,6 +19,7 @@
 #endif
 #include "platform/platform.h"
 
+#include <ck_pr.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/futex.h>
@@ -235,6 +236,8 @@ static int membarrier(int command, unsigned flags, int cpu)
 	return (int)syscall(SYS_membarrier, command, flags, cpu);
 }
 
+_Atomic uint64_t rseq_aborts;
+
 #if QUIRE_HAVE_RSEQ
 
 ptrdiff_t rseq_areas[2] __attribute__((aligned(16)));
@@ -337,6 +340,17 @@ void platform_nap(void)
 
 	/* Not nanosleep(): that is where a thread can be cancelled. */
 	syscall(SYS_clock_nanosleep, CLOCK_MONOTONIC, 0, &nap, NULL);
+}
+
+void platform_yield(void)
+{
+	sched_yield();
+}
+
+void platform_spin(unsigned turns)
+{
+	while (turns--)
+		ck_pr_stall();
 }
 
 uint32_t platform_thread_id(void)

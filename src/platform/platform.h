@@ -67,6 +67,11 @@ uint32_t platform_thread_id(void);
  * parking is none: the caller may hold locks. */
 void platform_nap(void);
 
+/* Lets another thread of this CPU run, or waits for n turns of an empty loop.
+ */
+void platform_yield(void);
+void platform_spin(unsigned turns);
+
 /* Runs the three around every fork() of this process from now on. */
 int platform_on_fork(void (*prepare)(void), void (*parent)(void),
 		     void (*child)(void));

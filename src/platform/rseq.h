@@ -28,6 +28,7 @@
 #ifndef QUIRE_RSEQ_H
 #define QUIRE_RSEQ_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -54,6 +55,10 @@
  */
 extern __attribute__((visibility("hidden"))) ptrdiff_t rseq_areas[2];
 #define rseq_area (rseq_areas[1])
+
+/* Sequences that the kernel restarted, in all threads: each counts itself at
+ * its abort address. */
+extern __attribute__((visibility("hidden"))) _Atomic uint64_t rseq_aborts;
 
 #if !QUIRE_HAVE_RSEQ
 #include "platform/rseq_none.h"

@@ -6,8 +6,8 @@
  * it after the commit, 4 is the abort address, preceded by the signature that
  * glibc registered (RSEQ_SIG). A jump out of the range needs no disarming: the
  * kernel only looks at the descriptor when the program counter is inside.
- * x16 and x17 are among the scratch registers, so that the linker may put a
- * veneer into the branch from 4 to 3.
+ * 4 counts the abort first (7). x16 and x17 are among the scratch registers, so
+ * that the linker may put a veneer into the branch from 4 to 3.
  *
  * The operations that return something are no asm goto, for rseq_x86_64.h's
  * reasons. Their output says "refused" from the start of the range on, and a
@@ -61,7 +61,13 @@ static inline bool rseq_thread_registered(void)
 	".popsection\n\t"						\
 	".pushsection __rseq_abort, \"ax\"\n\t"				\
 	".inst " RSEQ_STR(RSEQ_SIG_CODE) "\n\t"				\
-	"4: b 3f\n\t"							\
+	"4: adrp x16, rseq_aborts\n\t"					\
+	"add x16, x16, :lo12:rseq_aborts\n\t"				\
+	"7: ldxr x9, [x16]\n\t"						\
+	"add x9, x9, #1\n\t"						\
+	"stxr w10, x9, [x16]\n\t"					\
+	"cbnz w10, 7b\n\t"						\
+	"b 3f\n\t"							\
 	".popsection\n\t"						\
 	"3: adrp x16, 5b\n\t"						\
 	"add x16, x16, :lo12:5b\n\t"					\

@@ -48,7 +48,8 @@ static inline bool rseq_thread_registered(void)
 	".pushsection __rseq_abort, \"ax\"\n\t"				\
 	".byte 0x0f, 0xb9, 0x3d\n\t" /* ud1: the signature is its operand */ \
 	".long " RSEQ_STR(RSEQ_SIG) "\n\t"				\
-	"4: jmp 3f\n\t"							\
+	"4: lock incq rseq_aborts(%%rip)\n\t"				\
+	"jmp 3f\n\t"							\
 	"6: " refused "\n\t"						\
 	"jmp 2f\n\t"							\
 	".popsection\n\t"						\
