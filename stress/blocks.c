@@ -33,7 +33,7 @@ static void take_failed(struct worker *w, unsigned order, uint64_t pages,
 			 pages <= may_take(w) &&
 			 !(flags & (QUIRE_NORETRY | QUIRE_ZONE_MASK)));
 
-	if (errno != ENOMEM)
+	if (errno != ENOMEM && !(flags & QUIRE_NOLOCK && errno == EAGAIN))
 		violation("thread %u: order %u, flags 0x%x: errno %d instead "
 			  "of a block",
 			  w->number, order, flags, errno);
@@ -186,8 +186,7 @@ static void give_one(struct worker *w, const struct block *block, unsigned call)
 	given(w, block, give_by(w->run->q, block->page, block->order, call));
 }
 
-/* Cuts the blocks from number `at` on off a run. */
-static struct block cut(struct worker *w, struct block *block, uint32_t at)
+struct block block_cut(struct worker *w, struct block *block, uint32_t at)
 {
 	struct quire *q = w->run->q;
 	struct block rest = *block;
@@ -205,12 +204,12 @@ static struct block cut(struct worker *w, struct block *block, uint32_t at)
 static void give_run(struct worker *w, struct block *block, uint64_t pick)
 {
 	uint32_t at = (uint32_t)(pick >> 8) % block_count(block);
-	struct block rest = cut(w, block, pick & 1 ? 0 : at);
+	struct block rest = block_cut(w, block, pick & 1 ? 0 : at);
 
 	for (unsigned i = 0; i < (pick >> 1 & 7) && rest.pages; i++) {
 		struct block one = rest;
 
-		rest = cut(w, &one, 1);
+		rest = block_cut(w, &one, 1);
 		give_one(w, &one, i % NR_GIVES);
 	}
 	if (rest.pages == 0)
@@ -227,6 +226,15 @@ void block_give(struct worker *w, struct block *block, uint64_t pick)
 		return;
 	}
 	give_one(w, block, (unsigned)(pick % NR_GIVES));
+	block->page = NULL;
+}
+
+void block_give_nolock(struct worker *w, struct block *block)
+{
+	stamp_remove(w->run->shadow, block);
+	given(w, block,
+	      quire_free_pages_nolock(w->run->q, block->page, block->order) ==
+		      0);
 	block->page = NULL;
 }
 
@@ -386,6 +394,17 @@ static void step_take(struct worker *w, unsigned slot, uint64_t pick)
 		block_take_addr(w, block, order, flags);
 	else
 		block_take(w, block, order, flags);
+}
+
+bool blocks_misuse(struct worker *w)
+{
+	uint64_t pick = rng_next(&w->rng);
+	const struct block *block = &w->slot[pick % WORKER_SLOTS];
+
+	if (!block->page)
+		return false;
+	misuse(w, block, pick / WORKER_SLOTS);
+	return true;
 }
 
 void blocks_step(struct worker *w)

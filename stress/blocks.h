@@ -22,6 +22,10 @@ size_t block_take_bulk(struct worker *w, struct block **blocks, size_t n,
 
 /* Gives back by a call picked by `pick`; any worker's block. */
 void block_give(struct worker *w, struct block *block, uint64_t pick);
+/* One block, from a signal handler. */
+void block_give_nolock(struct worker *w, struct block *block);
+/* Cuts the blocks from number `at` on off a run. */
+struct block block_cut(struct worker *w, struct block *block, uint32_t at);
 /* n blocks of one order. */
 void block_give_bulk(struct worker *w, struct block **blocks, size_t n);
 
@@ -32,6 +36,8 @@ void block_adopt(struct worker *w, struct block *block);
 void blocks_step(struct worker *w);
 /* The same with plain calls and small orders only: the fast path. */
 void blocks_step_fast(struct worker *w);
+/* A call that must be refused, on a block it holds; false: none there. */
+bool blocks_misuse(struct worker *w);
 void blocks_give_all(struct worker *w);
 
 #endif

@@ -58,7 +58,8 @@ struct mode {
 };
 
 extern const struct mode mode_churn, mode_pass, mode_exhaust, mode_drain,
-	mode_migrate, mode_threads, mode_fork;
+	mode_migrate, mode_signals, mode_threads, mode_fork, mode_exact,
+	mode_create, mode_misuse, mode_faults;
 
 /* Blocks a worker holds at most in slots. */
 enum { WORKER_SLOTS = 256 };

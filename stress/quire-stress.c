@@ -14,12 +14,15 @@
 #include <sys/random.h>
 #include <unistd.h>
 
+#include <quire/debug.h>
+
 #include "report.h"
 #include "run.h"
 
 static const struct mode *const modes[] = {
 	&mode_churn,   &mode_pass,    &mode_exhaust, &mode_drain,
-	&mode_migrate, &mode_threads, &mode_fork,
+	&mode_migrate, &mode_signals, &mode_threads, &mode_fork,
+	&mode_exact,   &mode_create,  &mode_misuse,  &mode_faults,
 };
 enum { NR_MODES = sizeof(modes) / sizeof(modes[0]) };
 enum { NR_WAYS = QUIRE_WAY_BOUND };
@@ -35,7 +38,15 @@ struct arguments {
 	bool json;
 };
 
-enum { KEY_TIME = 256, KEY_CPUS, KEY_SEED, KEY_WAY, KEY_JSON, KEY_RENEW };
+enum {
+	KEY_TIME = 256,
+	KEY_CPUS,
+	KEY_SEED,
+	KEY_WAY,
+	KEY_JSON,
+	KEY_RENEW,
+	KEY_PAUSES
+};
 
 static const struct argp_option option_table[] = {
 	{ "mode", 'm', "LIST", 0,
@@ -57,6 +68,10 @@ static const struct argp_option option_table[] = {
 	  2 },
 	{ "renew", KEY_RENEW, "N", 0,
 	  "Of 64 freed blocks, those that are renewed (default: 0)", 2 },
+	{ "pauses", KEY_PAUSES, "N", 0,
+	  "Of N schedule points, one lets other threads run, in a library that "
+	  "has them (--enable-schedule-points); 0: none (default: 32)",
+	  2 },
 	{ "seed", KEY_SEED, "N", 0,
 	  "The same seed gives the same operations per thread (default: drawn "
 	  "and printed)",
@@ -82,7 +97,8 @@ static const char reading[] =
 	"which is right unless it is told as false; lists is the share of "
 	"blocks that went through per-CPU lists without the zone lock (a small "
 	"one means that the fast path was hardly tested); drains are lists "
-	"emptied to a zone; load says how often the mode struck. A violation "
+	"emptied to a zone; aborts are restartable sequences that the kernel "
+	"restarted; load says how often the mode struck. A violation "
 	"is told on the standard error when it is found, with the seed that "
 	"gives the same operations again (their interleaving is the machine's, "
 	"so it may take more than one run).\n\n"
@@ -220,6 +236,15 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
 		a->run.renew = (unsigned)parse_number("renew", arg, 0,
 						      QUIRE_RENEW_MAX, state);
 		return 0;
+	case KEY_PAUSES:
+		a->run.pauses = (unsigned)parse_number("pauses", arg, 0,
+						       UINT32_MAX, state);
+		if (a->run.pauses && quire_debug_pauses(0, 0) != 0)
+			argp_error(state,
+				   "--pauses %s: this library has no "
+				   "schedule points",
+				   arg);
+		return 0;
 	case KEY_SEED:
 		a->run.seed = parse_number("seed", arg, 0, UINT64_MAX, state);
 		return 0;
@@ -330,7 +355,8 @@ int main(int argc, char **argv)
 		.run = { .size = UINT64_C(128) << 20,
 			 .seed = drawn_seed(),
 			 .seconds = 5,
-			 .threads = 4 },
+			 .threads = 4,
+			 .pauses = 32 },
 		.modes = (1u << NR_MODES) - 1,
 		.ways = (1u << NR_WAYS) - 1,
 	};

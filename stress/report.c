@@ -18,9 +18,10 @@ static double share_of_lists(const struct quire_stat *stat)
 
 void report_head(FILE *out)
 {
-	fprintf(out, "%-8s %-8s %7s %5s %6s %8s %9s %9s %6s %9s %8s  %s\n",
+	fprintf(out, "%-8s %-8s %7s %5s %6s %8s %9s %9s %6s %9s %8s %8s  %s\n",
 		"mode", "way", "threads", "cpus", "rounds", "seconds",
-		"Mcalls/s", "failures", "lists", "drains", "verdict", "load");
+		"Mcalls/s", "failures", "lists", "drains", "aborts", "verdict",
+		"load");
 	fflush(out);
 }
 
@@ -28,11 +29,11 @@ void report_row(FILE *out, const struct run_result *r)
 {
 	fprintf(out,
 		"%-8s %-8s %7u %5u %6u %8.2f %9.3f %9" PRIu64
-		" %5.1f%% %9" PRIu64 " %8s ",
+		" %5.1f%% %9" PRIu64 " %8" PRIu64 " %8s ",
 		r->mode->name, quire_way_name(r->way), r->threads, r->cpus,
 		r->rounds, r->seconds, (double)r->ops / r->seconds / 1e6,
 		r->stat.failures, share_of_lists(&r->stat), r->stat.drains,
-		r->violations ? "VIOLATED" : "held");
+		r->aborts, r->violations ? "VIOLATED" : "held");
 	if (r->violations)
 		fprintf(out, " %" PRIu64 " violations", r->violations);
 	else if (r->mode->events)
@@ -63,10 +64,10 @@ static void json_run(FILE *out, const struct run_result *r)
 		", \"failures\": %" PRIu64 ", \"refused\": %" PRIu64
 		", \"list_share\": %.4f, \"refills\": %" PRIu64
 		", \"drains\": %" PRIu64 ", \"zone_locks\": %" PRIu64
-		", \"violations\": %" PRIu64 "}",
+		", \"rseq_aborts\": %" PRIu64 ", \"violations\": %" PRIu64 "}",
 		r->stat.allocs, r->stat.frees, r->stat.failures,
 		r->stat.refused, share_of_lists(&r->stat) / 100,
-		r->stat.refills, r->stat.drains, r->stat.zone_locks,
+		r->stat.refills, r->stat.drains, r->stat.zone_locks, r->aborts,
 		r->violations);
 }
 

@@ -23,6 +23,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include <quire/debug.h>
+
 #include "blocks.h"
 
 enum { STUCK_SECONDS = 120, BROKEN_SECONDS = 10, WATCH_MS = 100 };
@@ -374,6 +376,7 @@ enum run_status run_play(const struct run_options *options,
 {
 	struct run run = { .mode = mode, .way = way, .seed = options->seed };
 	double start = run_now();
+	uint64_t aborts = quire_debug_rseq_aborts();
 	enum run_status status;
 
 	memset(result, 0, sizeof(*result));
@@ -386,10 +389,14 @@ enum run_status run_play(const struct run_options *options,
 		return status;
 	if (!prepare(&run))
 		return bad("cannot prepare a run");
+	if (options->pauses)
+		quire_debug_pauses(options->pauses, options->seed);
 	run.deadline = now_ns() + (uint64_t)(options->seconds * 1e9);
 	status = play(&run, watch);
+	quire_debug_pauses(0, 0);
 	if (mode->fini)
 		mode->fini(&run);
+	result->aborts = quire_debug_rseq_aborts() - aborts;
 	sum_up(&run, result);
 	result->seconds = run_now() - start;
 	pthread_barrier_destroy(&run.barrier);

@@ -11,8 +11,9 @@ struct run_options {
 	double seconds;
 	unsigned threads;
 	unsigned renew;
-	unsigned cpus; /* 0: as many as threads in the bound way, else the
-			* possible ones */
+	unsigned pauses; /* one schedule point in so many; 0: none */
+	unsigned cpus;	 /* 0: as many as threads in the bound way, else the
+			  * possible ones */
 };
 
 struct run_result {
@@ -21,6 +22,7 @@ struct run_result {
 	unsigned threads, cpus, rounds;
 	double seconds;
 	uint64_t ops, events, violations;
+	uint64_t aborts;	/* of restartable sequences */
 	struct quire_stat stat; /* at the end */
 };
 

@@ -7,7 +7,7 @@
 stress=${top_builddir:-.}/stress/quire-stress
 seed=${QUIRE_STRESS_SEED:-$(od -An -N4 -tu4 /dev/urandom | tr -d ' ')}
 seconds=${QUIRE_STRESS_SECONDS:-0.4}
-modes="churn pass exhaust drain migrate threads fork"
+modes="churn pass exhaust drain migrate signals threads fork exact create misuse faults"
 n=0
 
 try() { # NAME OPTION...
@@ -42,7 +42,7 @@ for mode in $modes; do
 				--threads 4 --renew 32
 		fi
 	done
-	try "$mode bound, 16 CPUs" --mode "$mode" --way bound --threads 16 \
-		--cpus 16
+	try "$mode bound, 64 CPUs" --mode "$mode" --way bound --threads 64 \
+		--cpus 64
 done
 echo "1..$n"

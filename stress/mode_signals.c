@@ -1,0 +1,160 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * signals: a timer of each worker's interrupts it thousands of times a second,
+ * in the midst of sequences, refills and holds of the zone lock, and the
+ * handler allocates and frees without waiting.
+ *
+ * The handler is a worker of its own, its shade, with its own counters and
+ * blocks, for what it interrupts is half done. Between rounds, with the signal
+ * blocked, the shade gives back what it holds and its counters are added to the
+ * worker's.
+ */
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "blocks.h"
+
+enum { FAST = 2, PERIOD_NS = 40000 };
+/* Of the shade. */
+enum { SLOTS = 8, ORDER_MAX = 3 };
+
+static _Thread_local struct worker *shade;
+
+static int the_signal(void)
+{
+	return SIGRTMIN;
+}
+
+/* Fills a slot drawn at random, or gives back what it holds. */
+static void on_timer(int number)
+{
+	struct worker *w = shade;
+	int error = errno;
+
+	(void)number;
+	if (w) {
+		uint64_t pick = rng_next(&w->reply);
+		struct block *block = &w->slot[pick % SLOTS];
+		unsigned order = (unsigned)(pick >> 8) % (ORDER_MAX + 1);
+		unsigned flags =
+			QUIRE_NOLOCK | (pick >> 16 & 7 ? 0 : QUIRE_ZERO);
+
+		if (block->page)
+			block_give_nolock(w, block);
+		else
+			block_take(w, block, order, flags);
+		count(&w->events, 1);
+	}
+	errno = error;
+}
+
+static void mask(int how)
+{
+	sigset_t set;
+
+	sigemptyset(&set);
+	sigaddset(&set, the_signal());
+	pthread_sigmask(how, &set, NULL);
+}
+
+static bool start_timer(struct worker *w, timer_t *timer)
+{
+	struct sigevent event = { .sigev_notify = SIGEV_THREAD_ID,
+				  .sigev_signo = the_signal() };
+	struct itimerspec period = { .it_value.tv_nsec = PERIOD_NS,
+				     .it_interval.tv_nsec = PERIOD_NS };
+
+	event._sigev_un._tid = w->tid;
+	if (timer_create(CLOCK_MONOTONIC, &event, timer) == 0) {
+		timer_settime(*timer, 0, &period, NULL);
+		return true;
+	}
+	violation("timer_create(): errno %d", errno);
+	return false;
+}
+
+/* The shade's deeds are the worker's. */
+static void merge(struct worker *w, struct worker *from)
+{
+	for (unsigned i = 0; i < SLOTS; i++)
+		if (from->slot[i].page)
+			block_give(from, &from->slot[i], 0);
+	count(&w->ops, counted(&from->ops));
+	count(&w->events, counted(&from->events));
+	count(&w->held, counted(&from->held));
+	count(&w->failures, counted(&from->failures));
+	w->allocs += from->allocs;
+	w->frees += from->frees;
+	atomic_store(&from->ops, 0);
+	atomic_store(&from->events, 0);
+	atomic_store(&from->held, 0);
+	atomic_store(&from->failures, 0);
+	from->allocs = from->frees = 0;
+}
+
+static void signals_round(struct worker *w)
+{
+	struct worker *own = (struct worker *)w->run->own + w->number;
+	timer_t timer;
+
+	mask(SIG_BLOCK);
+	if (!start_timer(w, &timer))
+		return;
+	shade = own;
+	mask(SIG_UNBLOCK);
+	for (unsigned i = 0; i < w->run->steps; i++) {
+		blocks_step(w);
+		for (unsigned k = 0; k < FAST; k++)
+			blocks_step_fast(w);
+	}
+	mask(SIG_BLOCK);
+	timer_delete(timer);
+	/* One that is still on its way finds nobody. */
+	shade = NULL;
+	mask(SIG_UNBLOCK);
+	merge(w, own);
+}
+
+static bool signals_init(struct run *run)
+{
+	struct sigaction act = { .sa_handler = on_timer,
+				 .sa_flags = SA_RESTART };
+	size_t bytes = run->nr_players * sizeof(struct worker);
+	struct worker *shades = aligned_alloc(_Alignof(struct worker), bytes);
+
+	run->own = shades;
+	if (!shades)
+		return false;
+	memset(shades, 0, bytes);
+	for (unsigned i = 0; i < run->nr_players; i++) {
+		shades[i].run = run;
+		shades[i].number = run->nr_workers + i;
+		shades[i].reply.state = ~run->workers[i].rng.state;
+		shades[i].share = run->info.pages;
+	}
+	return sigaction(the_signal(), &act, NULL) == 0;
+}
+
+static void signals_fini(struct run *run)
+{
+	free(run->own);
+}
+
+const struct mode mode_signals = {
+	.name = "signals",
+	.attacks =
+		"A timer interrupts every thread thousands of times a "
+		"second, wherever it is, and the handler allocates and frees "
+		"without waiting (QUIRE_NOLOCK). Finds sequences that a "
+		"handler breaks, locks that it waits for, and pages that "
+		"were freed behind a lock and never came back.",
+	.events = "signals",
+	.promise = PROMISE_NONE,
+	.zones = 2,
+	.round = signals_round,
+	.init = signals_init,
+	.fini = signals_fini,
+};
