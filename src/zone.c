@@ -692,6 +692,7 @@ void zone_free_deferred(struct zone *zone, unsigned order, pfn_t pfn)
 		longer = ((list >> DEFERRED_SHIFT) + (UINT64_C(1) << order))
 				 << DEFERRED_SHIFT |
 			 (uint32_t)(pfn + 1);
+		schedule_point();
 		/* release: who takes the list sees its links, and what the
 		 * blocks' last holders wrote. */
 	} while (!atomic_compare_exchange_weak_explicit(

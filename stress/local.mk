@@ -39,4 +39,9 @@ stress: stress/quire-stress$(EXEEXT)
 soak: stress/quire-stress$(EXEEXT)
 	@top_builddir=. $(SHELL) $(srcdir)/stress/soak.sh '$(HOURS)'
 
-.PHONY: stress soak
+# Planted bugs, each of which must be found: some minutes.
+EXTRA_DIST += stress/mutants.sh stress/mutants
+check-mutants:
+	@$(AM_TESTS_ENVIRONMENT) $(SHELL) $(srcdir)/stress/mutants.sh $(MUTANTS)
+
+.PHONY: stress soak check-mutants

@@ -1,0 +1,250 @@
+#!/bin/sh
+# SPDX-License-Identifier: BSD-2-Clause
+#
+# mutants.sh [NAME...]: proof that the suite can fail. Each stress/mutants/
+# NAME.patch plants one mistake in src/ and names the command that catches it; a
+# mutant is ok if its command finds a violation, fails a test or crashes within
+# LIMIT seconds. The library has its schedule points but not its assertions: it
+# is the suite that must see it. First the same commands must find nothing in
+# the library as it is.
+#
+# A patch begins with what is wrong, and these lines:
+#   caught-by: COMMAND   quire-stress, or a unit test, tests/NAME, with what
+#                        they are given; env before them
+#   needs-cpus: N        if threads must run at once for it to be seen
+#
+# QUIRE_STRESS_SEED repeats a seed. QUIRE_MUTANTS_LIMIT sets LIMIT,
+# QUIRE_MUTANTS_TIMES how often each mutant must be caught (it tells the worst
+# time), and QUIRE_MUTANTS_CONTROL the seconds of a run that must find nothing.
+
+top=$(cd "${top_srcdir:-.}" && pwd) || exit 99
+limit=${QUIRE_MUTANTS_LIMIT:-60}
+times=${QUIRE_MUTANTS_TIMES:-1}
+control=${QUIRE_MUTANTS_CONTROL:-1}
+cc=${CC:-cc}
+unset QUIRE_CONF
+n=0
+
+if [ -n "$SANITIZER_FLAGS" ]; then
+	echo "1..0 # SKIP with a sanitizer: it says nothing that it does not say without"
+	exit 0
+fi
+if ! command -v patch >/dev/null; then
+	echo "1..0 # SKIP no patch"
+	exit 0
+fi
+build=$(cd "${top_builddir:-.}" && pwd) || exit 99
+tmp=$(mktemp -d "$build/mutants.XXXXXX") || exit 99
+trap 'rm -rf "$tmp"' EXIT
+trap 'exit 1' HUP INT TERM
+
+# --- building ---
+
+flags="-std=gnu11 ${TEST_CFLAGS:--O2 -g} -pthread -D_GNU_SOURCE"
+flags="$flags -DQUIRE_SCHEDULE_POINTS=1"
+echo 'int main(void) { return 0; }' >"$tmp/try.c"
+for flag in -fno-plt -fno-ipa-modref -fno-ipa-pure-const; do
+	$cc -Werror "$flag" -o "$tmp/try" "$tmp/try.c" 2>/dev/null &&
+		flags="$flags $flag"
+done
+
+compile() { # SRC FILE... into the current folder
+	from=$1
+	shift
+	# shellcheck disable=SC2086
+	$cc $flags -I"$build" -I"$top/include" -I"$from" -fPIC -c "$@"
+}
+
+# The core of a mutant: what it shares with the library as it is, and what it
+# does not. A header is everybody's.
+build_core() { # SRC OBJ [CHANGED...]
+	from=$1
+	cd "$2" || return 1
+	shift 2
+	case "$* " in
+	*".h "* | ' ') set -- "$from"/*.c "$from"/platform/*.c ;;
+	*) cp "$tmp"/core/*.o . || return 1 ;;
+	esac
+	compile "$from" "$@"
+}
+
+link_stress() { # FOLDER
+	# shellcheck disable=SC2086
+	$cc $flags -o "$1/quire-stress" "$tmp"/stress/*.o "$1"/*.o
+}
+
+# A unit test sees the core's headers, so it is compiled with them.
+link_test() { # FOLDER SRC tests/NAME
+	# shellcheck disable=SC2086
+	mkdir -p "$1/tests" &&
+		$cc $flags -I"$build" -I"$top/include" -I"$2" \
+			-I"$top/tests" -o "$1/$3" "$top/$3.c" "$1"/*.o -lcmocka
+}
+
+# --- running ---
+
+result() { # STATUS NAME
+	n=$((n + 1))
+	[ "$1" -eq 0 ] || printf 'not '
+	echo "ok $n - $2"
+}
+
+skip() { # NAME REASON
+	n=$((n + 1))
+	echo "ok $n - $1 # SKIP $2"
+}
+
+field() { # PATCH NAME
+	sed -n "s/^$2: //p; /^--- /q" "$1"
+}
+
+# Runs a patch's command with the programs of a folder; its status.
+run() { # FOLDER SECONDS LIMIT COMMAND
+	folder=$1 seconds=$2 at_most=$3
+	# shellcheck disable=SC2086
+	set -- $4
+	i=$#
+	while [ $i -gt 0 ]; do
+		word=$1
+		shift
+		case $word in
+		quire-stress)
+			word=$folder/quire-stress
+			set -- "$@" "$word" --time "$seconds" \
+				${QUIRE_STRESS_SEED:+--seed} \
+				${QUIRE_STRESS_SEED:+"$QUIRE_STRESS_SEED"}
+			;;
+		tests/*) set -- "$@" "$folder/$word" ;;
+		*) set -- "$@" "$word" ;;
+		esac
+		i=$((i - 1))
+	done
+	# shellcheck disable=SC2086
+	timeout -k 5 "$at_most" $TEST_WRAPPER "$@" >"$tmp/out" 2>"$tmp/err"
+}
+
+# The first complaint, and the seed.
+say() {
+	awk '/^quire-stress [0-9]/ { seed = $4; sub(/,/, "", seed); next }
+	     /seed/ && /^#/ { seed = $NF }
+	     !said && (/^quire-stress: / || /^not ok/) { said = $0 }
+	     END { if (seed != "") print "#   seed " seed
+		   if (said != "") print "#   " said }' "$tmp/out" "$tmp/err"
+}
+
+# Why a command cannot be run here, or nothing.
+obstacle() { # PATCH COMMAND
+	cpus=$(field "$1" needs-cpus)
+	case $2 in
+	*"--way rseq"*) [ $has_rseq -ne 2 ] || echo "no rseq on this machine" ;;
+	tests/*) [ -n "$has_cmocka" ] || echo "no cmocka" ;;
+	esac
+	if grep -q '^+++ .*rseq_x86_64' "$1"; then
+		[ "$(uname -m)" = x86_64 ] || echo "x86-64 only"
+		[ $has_rseq -ne 2 ] || echo "no rseq on this machine"
+	fi
+	[ "${cpus:-1}" -le "$(nproc)" ] || echo "needs $cpus CPUs"
+}
+
+# --- the library as it is ---
+
+if [ $# -eq 0 ]; then
+	set -- "$top"/stress/mutants/*.patch
+else
+	for name; do
+		shift
+		set -- "$@" "$top/stress/mutants/$name.patch"
+	done
+fi
+for patch; do
+	[ -r "$patch" ] || {
+		echo "Bail out! there is no mutant $patch"
+		exit 99
+	}
+done
+
+mkdir "$tmp/core" "$tmp/stress" || exit 99
+if ! (build_core "$top/src" "$tmp/core") ||
+	! (cd "$tmp/stress" && compile "$top/src" "$top"/stress/*.c) ||
+	! link_stress "$tmp/core"; then
+	echo "Bail out! the library as it is does not build"
+	exit 99
+fi
+"$tmp/core/quire-stress" --mode churn --way rseq --time 0 >/dev/null 2>&1
+has_rseq=$?
+has_cmocka=
+echo 'int main(void) { return 0; }' >"$tmp/try.c"
+$cc -o "$tmp/try" "$tmp/try.c" -lcmocka 2>/dev/null && has_cmocka=yes
+
+for patch; do
+	command=$(field "$patch" caught-by)
+	[ -n "$(obstacle "$patch" "$command")" ] || echo "$command"
+done | sort -u >"$tmp/commands"
+while read -r command; do
+	for word in $command; do
+		case $word in
+		tests/*) link_test "$tmp/core" "$top/src" "$word" ;;
+		esac
+	done
+	run "$tmp/core" "$control" $((limit + 60)) "$command" </dev/null
+	status=$?
+	result $status "nothing wrong: $command"
+	[ $status -eq 0 ] || say
+done <"$tmp/commands"
+
+# --- mutants ---
+
+# Makes $tmp/mutant of a patch; says why not.
+build_mutant() { # PATCH COMMAND
+	rm -rf "$tmp/mutant"
+	mkdir -p "$tmp/mutant/obj" && cp -R "$top/src" "$tmp/mutant/src" ||
+		return 1
+	(cd "$tmp/mutant" && patch -p1 -s -f) <"$1" >"$tmp/err" 2>&1 || {
+		echo "#   the patch does not apply"
+		return 1
+	}
+	changed=$(sed -n "s|^+++ [^/]*/src/\([^	 ]*\).*|$tmp/mutant/src/\1|p" "$1")
+	# shellcheck disable=SC2086
+	(build_core "$tmp/mutant/src" "$tmp/mutant/obj" $changed) &&
+		link_stress "$tmp/mutant/obj" || return 1
+	for word in $2; do
+		case $word in
+		tests/*) link_test "$tmp/mutant/obj" "$tmp/mutant/src" "$word" ;;
+		esac
+	done
+}
+
+for patch; do
+	name=$(basename "$patch" .patch)
+	command=$(field "$patch" caught-by)
+	reason=$(obstacle "$patch" "$command" | head -n 1)
+	if [ -n "$reason" ]; then
+		skip "$name" "$reason"
+		continue
+	fi
+	if ! build_mutant "$patch" "$command"; then
+		result 1 "$name: it cannot be built"
+		continue
+	fi
+	worst=0 time=0 problem=
+	while [ $time -lt "$times" ] && [ -z "$problem" ]; do
+		time=$((time + 1))
+		start=$(date +%s)
+		run "$tmp/mutant/obj" $((limit - 5)) "$limit" "$command"
+		status=$?
+		took=$(($(date +%s) - start))
+		[ $took -le $worst ] || worst=$took
+		case $status in
+		0) problem="not caught in $took s" ;;
+		2 | 125 | 126 | 127) problem="exit status $status" ;;
+		124 | 137) problem="ran past $limit s" ;;
+		esac
+		say
+	done
+	if [ -n "$problem" ]; then
+		result 1 "$name: $problem: $command"
+	else
+		result 0 "$name: caught in $worst s by $command"
+	fi
+done
+echo "1..$n"
