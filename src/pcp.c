@@ -471,7 +471,7 @@ void pcp_free_direct(struct pcp *pcp, unsigned order, uint32_t n,
 /*
  * A slow visit to a stack: capacity follows use. Two threads that share the set
  * can lose a visit of each other's, or a growth: the next visit goes on from
- * what the stack has.
+ * what the stack has. It may open a stack: who closes one has the lock alone.
  */
 static void visited(const struct pcp *pcp, struct pcp_set *set, unsigned stack)
 {
