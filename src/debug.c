@@ -98,7 +98,7 @@ void schedule_arm(uint32_t one_in, uint64_t seed)
 /* Mostly a yield; else a spin, for other CPUs, or a nap, for all. */
 void schedule_point_armed(void)
 {
-	static _Thread_local struct draws draws;
+	static thread_local_in_handlers struct draws draws;
 	uint64_t drawn = draw(&schedule_odds, &draws);
 
 	int error = errno;
@@ -147,7 +147,7 @@ uint64_t fault_total(void)
 
 bool fault_hit_armed(enum fault_point point)
 {
-	static _Thread_local struct draws draws;
+	static thread_local_in_handlers struct draws draws;
 	struct fault *f = &faults[point];
 	bool hit = draw(&fault_odds, &draws) != 0;
 

@@ -92,11 +92,11 @@ void lock_acquire_polled_slow(struct lock *lock)
  */
 enum { NR_RANKS = LOCK_RANK_ZONE - LOCK_RANK_REGISTRY + 1 };
 
-static _Thread_local struct {
+static thread_local_in_handlers struct {
 	unsigned nr;
 	const struct lock *highest;
 } held[NR_RANKS];
-static _Thread_local uint32_t thread_id;
+static thread_local_in_handlers uint32_t thread_id;
 
 static uint32_t this_thread(void)
 {

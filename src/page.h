@@ -5,9 +5,8 @@
  * 8 bytes a page; only the descriptor of a block's first page, its head, is
  * ever written. The state word holds all that alloc and free need, so that an
  * allocation is one store and the check before a free is one load and one
- * comparison. What they do not need, the owner's private word, is in a table of
- * its own: a cache line has the states of 8 pages, not of 4.
- *
+ * comparison. The owner's private word is in a table of its own, so that a cache
+ * line has the states of 8 pages, not of 4.
  *
  *	 0..4   order of the block
  *	 5..6   kind: PAGE_FREE, PAGE_HEAD, PAGE_PCP

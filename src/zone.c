@@ -710,6 +710,10 @@ static noinline void free_deferred(struct zone *zone)
 		pfn_t pfn = next - 1;
 		uint64_t link = zone->map->privates[pfn];
 
+		assert_debug(link >> DEFERRED_SHIFT <= QUIRE_MAX_ORDER &&
+				     pfn >= zone->first && pfn < zone->end,
+			     "zone %u: pfn %u deferred, link 0x%llx", zone->id,
+			     pfn, (unsigned long long)link);
 		next = (uint32_t)link;
 		give_block(zone, (unsigned)(link >> DEFERRED_SHIFT), pfn);
 	}

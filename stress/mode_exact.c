@@ -13,7 +13,7 @@ enum { RUNS = 24, PAGES_MAX = 6000 };
 static uint32_t draw_pages(struct rng *rng, uint64_t most)
 {
 	uint64_t r = rng_next(rng);
-	uint32_t limit = 1u << (r % 13);
+	uint32_t limit = 1u << (r % 14);
 
 	if (limit > PAGES_MAX)
 		limit = PAGES_MAX;

@@ -5,27 +5,78 @@
  * handler allocates and frees without waiting.
  *
  * The handler is a worker of its own, its shade, with its own counters and
- * blocks, for what it interrupts is half done. Between rounds, with the signal
- * blocked, the shade gives back what it holds and its counters are added to the
- * worker's.
+ * blocks, for what it interrupts is half done. Between rounds, when no signal
+ * finds it any more, the shade gives back what it holds and its counters are
+ * added to the worker's.
  */
 #include <errno.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
 #include "blocks.h"
 
-enum { FAST = 2, PERIOD_NS = 40000 };
+enum { FAST = 2, AGAIN_NS = 40000 };
 /* Of the shade. */
-enum { SLOTS = 8, ORDER_MAX = 3 };
+enum { SLOTS = 8, ORDER_MAX = 10, PAGES_MAX = 20 };
 
 static _Thread_local struct worker *shade;
+static _Thread_local timer_t timer;
 
 static int the_signal(void)
 {
 	return SIGRTMIN;
+}
+
+/* The thread goes on for so long first, however long the handler took. */
+static void again(void)
+{
+	const struct itimerspec once = { .it_value.tv_nsec = AGAIN_NS };
+
+	timer_settime(timer, 0, &once, NULL);
+}
+
+static void fill(struct worker *w, struct block *block, uint64_t pick)
+{
+	unsigned flags = QUIRE_NOLOCK;
+	struct block *one = block;
+
+	if (pick % 8 == 0)
+		flags |= QUIRE_ZERO;
+	if (pick / 8 % 8 == 0)
+		flags |= QUIRE_ZONE(pick / 64 % w->run->info.nr_zones);
+	pick >>= 16;
+	switch (pick % 8) {
+	case 0:
+		block_take_exact(w, block,
+				 1 + (uint32_t)(pick >> 8) % PAGES_MAX, flags);
+		break;
+	case 1:
+		block_take_bulk(w, &one, 1, (unsigned)(pick >> 8) % 2, flags);
+		break;
+	case 2:
+		block_take(w, block, (unsigned)(pick >> 8) % (ORDER_MAX + 1),
+			   flags);
+		break;
+	default:
+		block_take(w, block, (unsigned)(pick >> 8) % 4, flags);
+		break;
+	}
+}
+
+/* A run page by page: there is no call for more. */
+static void give(struct worker *w, struct block *block)
+{
+	while (block->page) {
+		struct block rest = { 0 };
+
+		if (block_count(block) > 1)
+			rest = block_cut(w, block, 1);
+		block_give_nolock(w, block);
+		*block = rest;
+	}
 }
 
 /* Fills a slot drawn at random, or gives back what it holds. */
@@ -38,15 +89,13 @@ static void on_timer(int number)
 	if (w) {
 		uint64_t pick = rng_next(&w->reply);
 		struct block *block = &w->slot[pick % SLOTS];
-		unsigned order = (unsigned)(pick >> 8) % (ORDER_MAX + 1);
-		unsigned flags =
-			QUIRE_NOLOCK | (pick >> 16 & 7 ? 0 : QUIRE_ZERO);
 
 		if (block->page)
-			block_give_nolock(w, block);
+			give(w, block);
 		else
-			block_take(w, block, order, flags);
+			fill(w, block, pick >> 8);
 		count(&w->events, 1);
+		again();
 	}
 	errno = error;
 }
@@ -60,27 +109,25 @@ static void mask(int how)
 	pthread_sigmask(how, &set, NULL);
 }
 
-static bool start_timer(struct worker *w, timer_t *timer)
+static void start_timer(struct worker *w)
 {
 	struct sigevent event = { .sigev_notify = SIGEV_THREAD_ID,
 				  .sigev_signo = the_signal() };
-	struct itimerspec period = { .it_value.tv_nsec = PERIOD_NS,
-				     .it_interval.tv_nsec = PERIOD_NS };
 
 	event._sigev_un._tid = w->tid;
-	if (timer_create(CLOCK_MONOTONIC, &event, timer) == 0) {
-		timer_settime(*timer, 0, &period, NULL);
-		return true;
+	if (timer_create(CLOCK_MONOTONIC, &event, &timer) != 0) {
+		/* The others wait for this thread: no way back. */
+		perror("quire-stress: cannot have a timer in each thread");
+		exit(2);
 	}
-	violation("timer_create(): errno %d", errno);
-	return false;
+	again();
 }
 
 /* The shade's deeds are the worker's. */
 static void merge(struct worker *w, struct worker *from)
 {
 	for (unsigned i = 0; i < SLOTS; i++)
-		if (from->slot[i].page)
+		while (from->slot[i].page)
 			block_give(from, &from->slot[i], 0);
 	count(&w->ops, counted(&from->ops));
 	count(&w->events, counted(&from->events));
@@ -98,11 +145,9 @@ static void merge(struct worker *w, struct worker *from)
 static void signals_round(struct worker *w)
 {
 	struct worker *own = (struct worker *)w->run->own + w->number;
-	timer_t timer;
 
 	mask(SIG_BLOCK);
-	if (!start_timer(w, &timer))
-		return;
+	start_timer(w);
 	shade = own;
 	mask(SIG_UNBLOCK);
 	for (unsigned i = 0; i < w->run->steps; i++) {

@@ -13,7 +13,7 @@ out=${2:-soak-results}
 minute=${QUIRE_SOAK_MINUTE:-60}
 
 seconds=$(awk -v h="$hours" 'BEGIN {
-	if (h !~ /^[0-9]+(\.[0-9]*)?$/ || h <= 0 || h > 10000)
+	if (h !~ /^[0-9]+(\.[0-9]*)?$/ || h * 3600 < 1 || h > 10000)
 		exit 1
 	printf "%d", h * 3600
 }') || {
@@ -21,6 +21,10 @@ seconds=$(awk -v h="$hours" 'BEGIN {
 	exit 2
 }
 mkdir -p "$out" || exit 2
+[ -x "$stress" ] || {
+	echo "soak: $stress: there is no such program" >&2
+	exit 2
+}
 
 draw() { # a number below 2^32
 	od -An -N4 -tu4 /dev/urandom | tr -d ' '
@@ -44,7 +48,7 @@ while now=$(date +%s) && [ $((now - start)) -lt "$seconds" ]; do
 	printf '%s: %d of %d s, %d runs, %d failed: quire-stress %s\n' \
 		"$(date +%H:%M:%S)" $((now - start)) "$seconds" "$runs" \
 		"$failures" "$*"
-	log=$out/$now.log
+	log=$out/$now-$runs.log
 	"$stress" "$@" >"$log" 2>&1
 	status=$?
 	runs=$((runs + 1))
@@ -52,6 +56,13 @@ while now=$(date +%s) && [ $((now - start)) -lt "$seconds" ]; do
 		rm -f "$log"
 		continue
 	fi
+	case $status in
+	2 | 126 | 127)
+		cat "$log"
+		echo "soak: quire-stress $* cannot be run" >&2
+		exit 2
+		;;
+	esac
 	failures=$((failures + 1))
 	echo "FAILED (exit status $status): quire-stress $*"
 	echo "    its output is in $log"

@@ -2,23 +2,24 @@
 # SPDX-License-Identifier: BSD-2-Clause
 #
 # Under valgrind, which knows no restartable sequences: the way is trylock by
-# itself, and no mode of the stress suite touches memory it should not.
+# itself, and the modes of the stress suite touch no memory they should not. (Of
+# create and migrate a run would take too long.)
 
 top=${top_builddir:-.}
 modes="churn pass exhaust drain signals threads fork exact misuse faults"
 
 if ! command -v valgrind >/dev/null; then
 	echo "1..0 # SKIP valgrind cannot be had"
-	exit 77
+	exit 0
 fi
 if [ -n "$SANITIZER_FLAGS" ]; then
 	echo "1..0 # SKIP not with a sanitizer"
-	exit 77
+	exit 0
 fi
 
 if ${CC:-cc} --version | grep -q clang; then
 	echo "1..0 # SKIP valgrind 3.19 does not read clang's debug information"
-	exit 77
+	exit 0
 fi
 
 under() { # PROGRAM OPTION...

@@ -2068,6 +2068,63 @@ static void storm_turn(struct quire *q, struct test_rng *rng,
 	}
 }
 
+/* --- a report from a signal handler --- */
+
+enum { TOLD_BY_HANDLER = 2000, TELL_SECONDS = 60 };
+
+static struct quire *refusing;
+static _Atomic unsigned refusals;
+
+static void refuse_in_handler(int number)
+{
+	int error = errno;
+
+	(void)number;
+	quire_free_pages_nolock(refusing, NULL, 0);
+	atomic_fetch_add(&refusals, 1);
+	errno = error;
+}
+
+/* Reports by default, and another user of stderr, wherever they are. */
+static void tell_and_be_interrupted(void)
+{
+	const struct itimerspec period = { .it_value.tv_nsec = 30000,
+					   .it_interval.tv_nsec = 30000 };
+	struct sigevent event = { .sigev_notify = SIGEV_SIGNAL,
+				  .sigev_signo = SIGUSR1 };
+	struct sigaction act = { .sa_handler = refuse_in_handler };
+	struct quire_options options = QUIRE_OPTIONS_INIT;
+	timer_t timer;
+
+	alarm(TELL_SECONDS);
+	options.size = 2 * MIB;
+	refusing = quire_create(&options);
+	if (!refusing || !freopen("/dev/null", "w", stderr) ||
+	    sigaction(SIGUSR1, &act, NULL) != 0 ||
+	    timer_create(CLOCK_MONOTONIC, &event, &timer) != 0 ||
+	    timer_settime(timer, 0, &period, NULL) != 0)
+		_exit(2);
+	while (atomic_load(&refusals) < TOLD_BY_HANDLER) {
+		fprintf(stderr, "a line of the program's own\n");
+		quire_free_pages(refusing, NULL, 0);
+	}
+	_exit(0);
+}
+
+/* It must not wait for what its own thread holds. */
+static void test_report_from_handler(void **state)
+{
+	pid_t pid = fork();
+	int status;
+
+	(void)state;
+	if (pid == 0)
+		tell_and_be_interrupted();
+	assert_true(pid > 0);
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_int_equal(status, 0);
+}
+
 /* A handler allocates and frees wherever it interrupts. */
 static void test_nolock_signals(void **state)
 {
@@ -2520,6 +2577,7 @@ int main(void)
 		TEST(test_private),
 		TEST(test_private_all),
 		TEST(test_private_foreign),
+		TEST(test_report_from_handler),
 		TEST(test_conversions),
 		TEST(test_conversions_outside),
 		TEST(test_double_free),

@@ -240,7 +240,8 @@ QUIRE_API int quire_free_pages(struct quire *q, struct quire_page *page,
 /*
  * The same without blocking or spinning, for callers of QUIRE_NOLOCK, a signal
  * handler among them: if the block cannot be given back at once, the next call
- * that comes by its zone does it. A report, if it is refused, is made here.
+ * that comes by its zone does it. A report, if it is refused, is made here: an
+ * options.report must then be one that a signal handler may call.
  */
 QUIRE_API int quire_free_pages_nolock(struct quire *q, struct quire_page *page,
 				      unsigned order);
@@ -334,8 +335,8 @@ QUIRE_API uint16_t quire_page_clear_flags(struct quire_page *page,
 
 /*
  * The owner's private word, on a live head; not atomic, the owner's to order.
- * Errors of set: EINVAL and a report (not a live head). The word of what is no
- * page of q is 0, with EINVAL.
+ * Errors of set: EINVAL and a report (not a live head: the words of others are
+ * quire's). The word of what is no page of q is 0, with EINVAL.
  */
 QUIRE_API uint64_t quire_page_private(const struct quire *q,
 				      const struct quire_page *page);
@@ -387,7 +388,7 @@ struct quire_stat {
 	uint64_t refills;    /* batches moved from a zone to a list */
 	uint64_t drains;     /* lists emptied or trimmed to a zone */
 	uint64_t failures;   /* calls that returned ENOMEM, or EAGAIN */
-	uint64_t refused;    /* frees, gets and puts refused with a report */
+	uint64_t refused;    /* frees, gets, puts, private words refused */
 	uint64_t zone_locks; /* zone lock acquisitions, to alloc or free */
 	uint64_t zeroed;     /* pages cleared for QUIRE_ZERO */
 	/*
@@ -412,8 +413,8 @@ QUIRE_API int quire_free_runs(struct quire *q, uint64_t runs[QUIRE_NR_ORDERS]);
 
 /*
  * Checks every invariant of the tables; each violation is reported. Returns
- * how many there are, 0 for a sound allocator. No other thread may be inside
- * a call on q.
+ * how many there are, 0 for a sound allocator. No other thread, and no signal
+ * handler, may be inside a call on q.
  */
 QUIRE_API int quire_validate(struct quire *q);
 

@@ -21,6 +21,9 @@
 #else
 #define prefetch_to_write(p) __builtin_prefetch((p), 1)
 #endif
+/* Found without a call, so in a signal handler too. */
+#define thread_local_in_handlers                                               \
+	_Thread_local __attribute__((tls_model("initial-exec")))
 #define cacheline_aligned __attribute__((aligned(64)))
 #define printf_like(fmt, args) __attribute__((format(printf, fmt, args)))
 

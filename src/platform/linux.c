@@ -26,6 +26,7 @@
 #include <linux/membarrier.h>
 #include <pthread.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -317,8 +318,14 @@ void *platform_key_get(unsigned key)
 
 int platform_key_set(unsigned key, void *value)
 {
-	int error = pthread_setspecific(key, value);
+	sigset_t all, before;
+	int error;
 
+	/* A handler between its two stores would see the key's last value. */
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &before);
+	error = pthread_setspecific(key, value);
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
 	if (error)
 		errno = error;
 	return error ? -1 : 0;
@@ -394,9 +401,15 @@ void platform_format(char *text, size_t size, const char *format, va_list args)
 	vsnprintf(text, size, format, args);
 }
 
+/* No stdio: a signal handler may report while its thread holds stderr. */
 void platform_message(const char *message)
 {
-	fprintf(stderr, "quire: %s\n", message);
+	char line[1024];
+	int length = snprintf(line, sizeof(line), "quire: %s\n", message);
+
+	/* Nobody is left to tell that it could not be told. */
+	if (length > 0 && write(STDERR_FILENO, line, (size_t)length) < 0)
+		return;
 }
 
 void platform_abort(void)

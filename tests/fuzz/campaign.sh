@@ -71,8 +71,10 @@ run_afl() { # TARGET
 		"$folder/fuzz_$1" >"$folder/$1.log" 2>&1 || bad=1
 	grep -e execs_done -e edges_found -e saved_ \
 		"$folder/found-$1/default/fuzzer_stats"
-	grep -q '^saved_crashes *: 0' \
-		"$folder/found-$1/default/fuzzer_stats" || bad=1
+	for kind in crashes hangs; do
+		grep -q "^saved_$kind *: 0" \
+			"$folder/found-$1/default/fuzzer_stats" || bad=1
+	done
 }
 
 ulimit -c 0
