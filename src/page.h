@@ -5,7 +5,7 @@
  * 8 bytes a page; only the descriptor of a block's first page, its head, is
  * ever written. The state word holds all that alloc and free need, so that an
  * allocation is one store and the check before a free is one load and one
- * comparison. The owner's private word is in a table of its own, so that a cache
+ * comparison. The owner's private word is in a table of its own: so a cache
  * line has the states of 8 pages, not of 4.
  *
  *	 0..4   order of the block

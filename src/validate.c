@@ -136,7 +136,8 @@ int quire_validate(struct quire *q)
 		uint64_t entries = 0, before = walk.parked_blocks;
 
 		walk.zone = q->zone[z];
-		zone_settle(walk.zone);
+		if (zone_deferred_pages(walk.zone))
+			zone_settle(walk.zone);
 		walk.violations += (int)zone_validate(walk.zone);
 		walk_zone(&walk);
 		for (uint32_t cpu = 0; cpu < q->nr_cpus; cpu++)

@@ -21,8 +21,9 @@ struct fixture {
 	struct reporter reporter;
 	char *tables;
 	size_t tables_bytes, taken_bytes;
-	uint8_t *used; /* the reference, from region.first on */
-	uint8_t *ever; /* pages that were handed out */
+	uint64_t *privates; /* of those that free without the lock */
+	uint8_t *used;	    /* the reference, from region.first on */
+	uint8_t *ever;	    /* pages that were handed out */
 	/* What is known of untouched memory, from region.first's own on. */
 	uint8_t *groups; /* of 8 pages, in broken blocks */
 	uint8_t *blocks; /* enum ref_block_state */
@@ -78,10 +79,11 @@ static void start_deferring(struct fixture *f, const pfn_t *cut,
 			    unsigned nr_zones, uint32_t owners)
 {
 	start(f, cut, nr_zones, owners);
-	f->map.privates = mmap(
-		NULL, cut[nr_zones] * sizeof(uint64_t), PROT_READ | PROT_WRITE,
-		MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	assert_ptr_not_equal(f->map.privates, MAP_FAILED);
+	f->privates = mmap(NULL, cut[nr_zones] * sizeof(uint64_t),
+			   PROT_READ | PROT_WRITE,
+			   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	assert_ptr_not_equal(f->privates, MAP_FAILED);
+	f->map.privates = f->privates;
 }
 
 static void start_one(struct fixture *f, pfn_t first, pfn_t end,
@@ -94,8 +96,8 @@ static void start_one(struct fixture *f, pfn_t first, pfn_t end,
 
 static void stop(struct fixture *f)
 {
-	if (f->map.privates)
-		munmap(f->map.privates, f->map.region.end * sizeof(uint64_t));
+	if (f->privates)
+		munmap(f->privates, f->map.region.end * sizeof(uint64_t));
 	assert_int_equal(munmap(f->tables, f->tables_bytes), 0);
 }
 
