@@ -13,7 +13,7 @@ result() { # STATUS TEXT
 	if [ "$1" -eq 0 ]; then echo "ok - $2"; else echo "not ok - $2"; fi
 }
 
-echo "1..7"
+echo "1..8"
 ${CC:-cc} -shared -fPIC -O2 -Wall -Wextra -Werror -I"$top/include" \
 	-o "$work/adapters/example.so" "$top/bench/example-adapter.c"
 result $? 'the example adapter compiles'
@@ -51,6 +51,9 @@ cat "$work/log"
 [ $status -eq 0 ] && [ -s "$work/out/bench.json" ] &&
 	[ "$(grep -c '	example	' "$work/out/bench.tsv")" -ge 17 ]
 result $? 'quire-bench measures it'
+grep -q '"executable": "quire-bench"' "$work/out/bench.json" &&
+	! LC_ALL=C grep -q '[^ -~]' "$work/out/bench.json"
+result $? 'the JSON is text'
 grep -q '^none.so is skipped: ' "$work/log"
 result $? 'what is no adapter is named'
 # Of throughput at 32 threads only quire-trylock's was asked for.

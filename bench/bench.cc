@@ -313,7 +313,8 @@ class quiet : public benchmark::BenchmarkReporter
 
 int init_google_benchmark(const options &o)
 {
-	std::vector<std::string> texts = {
+	// It keeps a pointer to its own name, for the JSON.
+	static std::vector<std::string> texts = {
 		"quire-bench",
 		// Interleaved, a drift of the machine's speed meets all alike.
 		"--benchmark_enable_random_interleaving=true",
