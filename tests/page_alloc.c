@@ -1410,7 +1410,6 @@ int main(void)
 		cmocka_unit_test(test_zone_order),
 		cmocka_unit_test(test_zone_order_bulk_and_exact),
 		cmocka_unit_test(test_zone_flags),
-		cmocka_unit_test(test_first_hugepage),
 		cmocka_unit_test(test_noretry),
 		cmocka_unit_test(test_retry_merges),
 		cmocka_unit_test(test_zones_asked_at_once),
@@ -1430,6 +1429,9 @@ int main(void)
 		cmocka_unit_test(test_stat_while_pages_move),
 		cmocka_unit_test(test_fresh_word),
 		cmocka_unit_test(test_last_holder_frees),
+		/* Last: an emulator keeps tables of a TiB that was mapped, and
+		 * a fork would copy them. */
+		cmocka_unit_test(test_first_hugepage),
 	};
 
 	return cmocka_run_group_tests_name("page_alloc", tests, NULL, NULL);
