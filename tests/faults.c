@@ -31,32 +31,6 @@ static struct quire_options base_options(enum quire_way way)
 
 /* --- creation --- */
 
-enum { MAPS_MAX = 1 << 18 };
-
-/* The map of the address space, but for what grows by itself. */
-static void read_maps(char *maps)
-{
-	static char all[MAPS_MAX];
-	int fd = open("/proc/self/maps", O_RDONLY | O_CLOEXEC);
-	size_t length = 0;
-	ssize_t got;
-	char *next;
-
-	assert_true(fd >= 0);
-	while ((got = read(fd, all + length, MAPS_MAX - 1 - length)) > 0)
-		length += (size_t)got;
-	close(fd);
-	assert_true(length < MAPS_MAX - 1);
-	all[length] = '\0';
-	*maps = '\0';
-	for (char *line = all; *line; line = next) {
-		next = strchr(line, '\n') + 1;
-		next[-1] = '\0';
-		if (!strstr(line, "[stack]") && !strstr(line, "[heap]"))
-			maps = stpcpy(stpcpy(maps, line), "\n");
-	}
-}
-
 /* A page through all its life: what was created works. */
 static void use_and_destroy(struct quire *q)
 {
@@ -72,12 +46,12 @@ static void use_and_destroy(struct quire *q)
 static bool create_faulty(const struct quire_options *options,
 			  enum fault_point point, int skip, int times)
 {
-	static char before[MAPS_MAX], after[MAPS_MAX];
+	static char before[TEST_MAPS_MAX], after[TEST_MAPS_MAX];
 	struct quire *q;
 	bool hit;
 
 	messages.count = 0;
-	read_maps(before);
+	test_read_maps(before);
 	fault_arm(point, skip, times);
 	errno = 0;
 	q = quire_create(options);
@@ -93,7 +67,7 @@ static bool create_faulty(const struct quire_options *options,
 			fail_msg("point %d, question %d: failed silently",
 				 point, skip);
 	}
-	read_maps(after);
+	test_read_maps(after);
 	if (!TEST_SANITIZED)
 		assert_string_equal(before, after);
 	return hit;

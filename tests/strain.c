@@ -44,32 +44,6 @@ static int end(void **state)
 
 /* --- failures --- */
 
-enum { MAPS_MAX = 1 << 18 };
-
-/* The map of the address space, but for what grows by itself. */
-static void read_maps(char *maps)
-{
-	static char all[MAPS_MAX];
-	int fd = open("/proc/self/maps", O_RDONLY | O_CLOEXEC);
-	size_t length = 0;
-	ssize_t got;
-	char *next;
-
-	assert_true(fd >= 0);
-	while ((got = read(fd, all + length, MAPS_MAX - 1 - length)) > 0)
-		length += (size_t)got;
-	close(fd);
-	assert_true(length < MAPS_MAX - 1);
-	all[length] = '\0';
-	*maps = '\0';
-	for (char *line = all; *line; line = next) {
-		next = strchr(line, '\n') + 1;
-		next[-1] = '\0';
-		if (!strstr(line, "[stack]") && !strstr(line, "[heap]"))
-			maps = stpcpy(stpcpy(maps, line), "\n");
-	}
-}
-
 static bool documented(int error)
 {
 	return error == ENOMEM || error == ENOTSUP || error == EAGAIN ||
@@ -79,10 +53,10 @@ static bool documented(int error)
 /* Every failure at once, and any of them: all or nothing. */
 static void test_create(void **state)
 {
-	static char before[MAPS_MAX], after[MAPS_MAX];
+	static char before[TEST_MAPS_MAX], after[TEST_MAPS_MAX];
 
 	(void)state;
-	read_maps(before);
+	test_read_maps(before);
 	for (uint64_t seed = 0; seed < 400; seed++) {
 		struct quire_options options =
 			base_options((enum quire_way)(seed % 4));
@@ -109,7 +83,7 @@ static void test_create(void **state)
 				fail_msg("errno %d: %s", errno,
 					 messages.text[0]);
 		}
-		read_maps(after);
+		test_read_maps(after);
 		if (!TEST_SANITIZED)
 			assert_string_equal(before, after);
 	}

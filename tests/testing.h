@@ -17,6 +17,7 @@
 #include <setjmp.h>
 #include <cmocka.h>
 
+#include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdbool.h>
@@ -137,6 +138,32 @@ static inline int test_in_child(void (*body)(void), char *text, size_t size)
 	close(pipes[0]);
 	assert_int_equal(waitpid(pid, &status, 0), pid);
 	return status;
+}
+
+enum { TEST_MAPS_MAX = 1 << 18 };
+
+/* The map of the address space, but for what grows by itself. */
+static inline void test_read_maps(char *maps)
+{
+	static char all[TEST_MAPS_MAX];
+	int fd = open("/proc/self/maps", O_RDONLY | O_CLOEXEC);
+	size_t length = 0;
+	ssize_t got;
+	char *next;
+
+	assert_true(fd >= 0);
+	while ((got = read(fd, all + length, TEST_MAPS_MAX - 1 - length)) > 0)
+		length += (size_t)got;
+	close(fd);
+	assert_true(length < TEST_MAPS_MAX - 1);
+	all[length] = '\0';
+	*maps = '\0';
+	for (char *line = all; *line; line = next) {
+		next = strchr(line, '\n') + 1;
+		next[-1] = '\0';
+		if (!strstr(line, "[stack]") && !strstr(line, "[heap]"))
+			maps = stpcpy(stpcpy(maps, line), "\n");
+	}
 }
 
 #endif

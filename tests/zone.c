@@ -1749,6 +1749,25 @@ static void check_free_holds(struct test_rng *rng, unsigned order, unsigned n,
 	stop(&f);
 }
 
+/* 64 pages whose first and last are a word's, but one between is elsewhere. */
+static void test_free_nearly_a_run(void **state)
+{
+	(void)state;
+	for (unsigned odd = 1; odd < 63; odd++) {
+		pfn_t pfns[ZONE_BATCH];
+		struct fixture f;
+
+		start_one(&f, 0, 1024, 0);
+		while (take_some(&f, &f.zone[0], 0, NOBODY, ZONE_BATCH, pfns))
+			;
+		for (unsigned i = 0; i < 64; i++)
+			pfns[i] = i == odd ? 512 + odd : i;
+		give_some(&f, &f.zone[0], 0, 64, pfns);
+		check_same(&f);
+		stop(&f);
+	}
+}
+
 /* As many holds as words, or large blocks, take; neighbours share a word. */
 static void test_free_holds(void **state)
 {
@@ -2065,6 +2084,7 @@ int main(void)
 		cmocka_unit_test(test_full_batch_large),
 		cmocka_unit_test(test_hold_ends),
 		cmocka_unit_test(test_hold_ends_locked),
+		cmocka_unit_test(test_free_nearly_a_run),
 		cmocka_unit_test(test_free_holds),
 		cmocka_unit_test(test_free_batches),
 		cmocka_unit_test(test_random_one_zone),
