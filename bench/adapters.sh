@@ -9,11 +9,17 @@ work=$(mktemp -d) || exit 99
 trap 'rm -rf "$work"' EXIT
 mkdir "$work/adapters"
 
+tests=0
 result() { # STATUS TEXT
+	tests=$((tests + 1))
 	if [ "$1" -eq 0 ]; then echo "ok - $2"; else echo "not ok - $2"; fi
 }
 
-echo "1..8"
+skip() { # TEXT WHY
+	tests=$((tests + 1))
+	echo "ok - $1 # SKIP $2"
+}
+
 ${CC:-cc} -shared -fPIC -O2 -Wall -Wextra -Werror -I"$top/include" \
 	-o "$work/adapters/example.so" "$top/bench/example-adapter.c"
 result $? 'the example adapter compiles'
@@ -32,10 +38,8 @@ why=
 grep -q '^BENCHMARK_LIBS = .' "$build/Makefile" || why='no Google Benchmark'
 [ -z "${SANITIZER_FLAGS:-}" ] || why="a sanitizer's build"
 if [ -n "$why" ]; then
-	echo "ok - quire-bench measures it # SKIP $why"
-	echo "ok - what is no adapter is named # SKIP $why"
-	echo "ok - what quire promises is judged # SKIP $why"
-	echo "ok - DPDK hands out all it has # SKIP $why"
+	skip 'what quire-bench does with it' "$why"
+	echo "1..$tests"
 	exit 0
 fi
 ${MAKE:-make} -C "$build" bench/quire-bench >"$work/log" 2>&1 ||
@@ -71,12 +75,13 @@ RUNTIME_DIRECTORY=$work "$bench" --out="$work/dpdk" --repetitions=1 \
 status=$?
 why=$(sed -n 's/^dpdk-mempool is skipped: //p' "$work/log")
 if [ -n "$why" ]; then
-	echo "ok - DPDK hands out all it has # SKIP $why"
-	exit 0
+	skip 'DPDK hands out all it has' "$why"
+else
+	cat "$work/log"
+	[ $status -eq 0 ] && awk -F '\t' '
+		$1 == "touch" { touched = 1 }
+		$1 == "exhaust" { taken = $13 }
+		END { exit !(touched && taken > 0.99) }' "$work/dpdk/bench.tsv"
+	result $? 'DPDK hands out all it has'
 fi
-cat "$work/log"
-[ $status -eq 0 ] && awk -F '\t' '
-	$1 == "touch" { touched = 1 }
-	$1 == "exhaust" { taken = $13 }
-	END { exit !(touched && taken > 0.99) }' "$work/dpdk/bench.tsv"
-result $? 'DPDK hands out all it has'
+echo "1..$tests"
