@@ -12,23 +12,66 @@
 
 #include "arena.h"
 #include "lock.h"
+#include "line.h"
 #include "memmap.h"
+#include "node.h"
 #include "options.h"
 #include "pcp.h"
 #include "quire/quire.h"
 #include "zone.h"
 
-enum { HOT_OFFSET = 3072 + 384 };
+enum { HOT_OFFSET = 3072 + 384, COLD_MAX = 2048 };
 
-/* (c) constant after quire_create(), (a) atomic, (r) registry lock */
+struct reclaim;
+
+/* What floor 7 does for the floors below; NULL until it is used. (a) */
+struct hooks {
+	/* Frees pages for an allocation that falls short, which holds no lock;
+	 * returns how many, as shrinkers say. */
+	uint64_t (*_Atomic reclaim)(struct quire *q,
+				    const struct quire_shrink *want);
+	/* A zone of the node is below its low watermark. Does not block. */
+	void (*_Atomic kick)(struct quire *q, unsigned node);
+	/* The allocator is about to go. */
+	void (*_Atomic stop)(struct quire *q);
+};
+
+/* Memory that goes back to the system, by give_back.c: (c) constant, (d) drain
+ * lock, (a) atomic */
+struct give_back {
+	enum quire_give_back how; /* (c) */
+	unsigned delay_ms;	  /* (c) */
+	uint64_t rate, floor;	  /* (c) bytes a second, bytes */
+	_Atomic uint64_t next_ms; /* (a) of a look */
+	uint64_t last_ms;	  /* (d) of what the rate allowed */
+	uint64_t allowed;	  /* (d) bytes */
+	uint8_t look;		  /* (d) number of the last one */
+};
+
+/* (c) constant after quire_create(), (a) atomic, (r) registry lock, (d) drain
+ * lock */
 struct quire {
-	struct zone *zone[QUIRE_MAX_ZONES]; /* (c) from the bottom */
+	struct zone *zone[QUIRE_MAX_ZONES]; /* (c) by node and kind */
 	struct pcp *pcp[QUIRE_MAX_ZONES];   /* (c) of zone[i] */
+	struct nodes *nodes;		    /* (c) */
+	uint8_t *cpu_node;		    /* (c) by CPU number */
+	uint32_t nr_cpu_nodes;		    /* (c) CPU numbers in it */
 	unsigned nr_zones;		    /* (c) */
-	enum quire_way way;		    /* (c) */
-	bool check_race;		    /* (c) */
-	bool forked; /* (c) in a child that must not use the memory */
-	bool copied; /* (c) in a child that works on its own copy */
+	unsigned decay_ms, wait_ms;	    /* (c) */
+	struct quire_policy policy;	    /* (c) but its turn */
+	struct line line;		    /* calls that wait for pages */
+	bool shut; /* (d) lists are, for somebody waits in line */
+	struct lock zonelist_lock;	   /* who rebuilds zonelists */
+	struct hooks hooks;		   /* (a) */
+	struct reclaim *_Atomic reclaimer; /* (a) reclaim.c's */
+	_Atomic uint64_t reclaims, reclaimed, waits, timeouts; /* (a) */
+	_Atomic uint64_t given_back;			       /* (a) bytes */
+	struct give_back give;
+	enum quire_way way;   /* (c) */
+	uint32_t list_orders; /* (c) below it: sequences serve any zone; 0 */
+	bool check_race;      /* (c) */
+	bool forked;	      /* (c) in a child that must not use the memory */
+	bool copied;	      /* (c) in a child that works on its own copy */
 	struct lock drain_lock;
 	struct pcp_seat *seats;	  /* (c) bound way: one a CPU */
 	unsigned key;		  /* (c) bound way: the thread's seat */
@@ -45,12 +88,14 @@ struct quire {
 	 * slots of order 0 in the first 3 KiB of a set, descriptors of blocks
 	 * that are first of a batch at multiples of 512 bytes (64 pages).
 	 */
-	char apart[HOT_OFFSET - 1024] __attribute__((aligned(1024)));
-	char *sets __attribute__((aligned(64))); /* (c) of the highest zone */
+	char apart[HOT_OFFSET - COLD_MAX] __attribute__((aligned(COLD_MAX)));
+	/* (c) of the zone that serves calls without flags, of one node */
+	char *sets __attribute__((aligned(64)));
+	struct pcp *home;     /* (c) the same */
 	uint64_t head;	      /* (c) state word of an order-0 head there */
 	uint32_t nr_cpus;     /* (c) */
 	uint32_t fast_orders; /* (c) below it: sequences serve; 0: none */
-	size_t back;	      /* (c) of a list's back, bytes from its stack */
+	_Atomic size_t back;  /* (a) where frees push order 0, in a set */
 	struct memmap map;    /* (c) */
 };
 
@@ -67,6 +112,27 @@ _Static_assert(offsetof(struct quire, sets) == HOT_OFFSET &&
  */
 bool allocator_hold(struct quire *q);
 void allocator_release(struct quire *q);
+
+/* The node of the CPU that the thread runs on or stands for. */
+unsigned allocator_this_node(const struct quire *q);
+
+/* Of a node: pages missing to the high watermarks of its zones; whether one of
+ * them is below low; that all were high again. */
+uint64_t allocator_shortfall(const struct quire *q, unsigned node);
+bool allocator_is_low(const struct quire *q, unsigned node);
+void allocator_balanced(struct quire *q, unsigned node);
+
+/*
+ * fork.c: what services do around a fork. prepare runs before the core's locks
+ * are taken, in ascending order of rank; the others after they were left.
+ */
+struct fork_service {
+	enum lock_rank rank;
+	void (*prepare)(void), (*parent)(void), (*child)(void);
+	struct fork_service *next; /* (c) after load */
+};
+/* At load only. */
+void fork_add_service(struct fork_service *service);
 
 /* fork.c: allocators that a fork has to stop. */
 int fork_register(struct quire *q);

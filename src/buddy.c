@@ -213,6 +213,18 @@ unsigned buddy_take_locked(struct block *block, unsigned order, unsigned n,
 	return block->free ? largest_up_to(block, largest) : 0;
 }
 
+unsigned buddy_take_unit_locked(struct block *block, unsigned unit)
+{
+	uint64_t bit = UINT64_C(1) << unit % WORD_BITS;
+
+	assert_debug(!(block->map[unit / WORD_BITS] & bit),
+		     "unit %u: map %016llx, taking it", unit,
+		     (unsigned long long)block->map[unit / WORD_BITS]);
+	block->map[unit / WORD_BITS] |= bit;
+	block->free--;
+	return buddy_largest_locked(block);
+}
+
 /* The block's largest, after these units of one word were freed. */
 static unsigned largest_with(const struct block *block, unsigned word,
 			     uint64_t units)

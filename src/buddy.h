@@ -34,6 +34,8 @@ unsigned buddy_largest_locked(const struct block *block);
  */
 unsigned buddy_take_locked(struct block *block, unsigned order, unsigned n,
 			   struct buddy_part *parts, unsigned *nr);
+/* Takes one unit, which is free. */
+unsigned buddy_take_unit_locked(struct block *block, unsigned unit);
 /* Gives back n units of one word of the map; or a run of 2^order units. */
 unsigned buddy_give_word_locked(struct block *block, unsigned word,
 				uint64_t units, unsigned n);

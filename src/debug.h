@@ -65,6 +65,7 @@ enum fault_point {
 	FAULT_ZONE,	  /* floor 4: a zone finds no run */
 	FAULT_PCP_LOCK,	  /* floor 5: a pcp trylock fails */
 	FAULT_PCP_CPU,	  /* floor 5: the thread left its CPU in mid-refill */
+	FAULT_SERVICE,	  /* floor 7: memory for a service */
 	NR_FAULT_POINTS
 };
 

@@ -24,8 +24,22 @@ static struct lock registry_lock = LOCK_INIT(LOCK_RANK_REGISTRY);
 static struct quire *registry; /* (r) */
 static int hook_error;	       /* (c) after load */
 
+static struct fork_service *services; /* (c) after load */
+
+void fork_add_service(struct fork_service *service)
+{
+	struct fork_service **at = &services;
+
+	while (*at && (*at)->rank < service->rank)
+		at = &(*at)->next;
+	service->next = *at;
+	*at = service;
+}
+
 static void fork_prepare(void)
 {
+	for (struct fork_service *s = services; s; s = s->next)
+		s->prepare();
 	lock_acquire(&registry_lock);
 	for (struct quire *q = registry; q; q = q->next_registered)
 		lock_acquire(&q->drain_lock);
@@ -49,6 +63,13 @@ static void fork_resume(void)
 	lock_release(&registry_lock);
 }
 
+static void fork_parent(void)
+{
+	fork_resume();
+	for (struct fork_service *s = services; s; s = s->next)
+		s->parent();
+}
+
 /* Threads that stood in for CPUs are gone, but for this one. */
 static void empty_seats(struct quire *q)
 {
@@ -60,6 +81,20 @@ static void empty_seats(struct quire *q)
 					      memory_order_relaxed);
 }
 
+/* Threads that waited, or were building zonelists, are gone. */
+static void forget_threads(struct quire *q)
+{
+	lock_init(&q->zonelist_lock, LOCK_RANK_ZONELIST);
+	nodes_build(q->nodes);
+	line_init(&q->line);
+	q->shut = false;
+	for (unsigned z = 0; z < q->nr_zones; z++) {
+		pcp_shut(q->pcp[z], false);
+		atomic_store_explicit(&q->zone[z]->owed, 0,
+				      memory_order_relaxed);
+	}
+}
+
 static void fork_child(void)
 {
 	platform_rseq_after_fork();
@@ -67,14 +102,18 @@ static void fork_child(void)
 		if (!q->arena.private) {
 			q->forked = true;
 			q->fast_orders = 0;
+			q->list_orders = 0;
 			arena_lose_pages(&q->arena);
 			continue;
 		}
 		q->copied = true;
+		forget_threads(q);
 		if (q->way == QUIRE_WAY_BOUND)
 			empty_seats(q);
 	}
 	fork_resume();
+	for (struct fork_service *s = services; s; s = s->next)
+		s->child();
 }
 
 /* By ascending address, so that locks of one rank are taken in that order. */
@@ -94,7 +133,7 @@ static void insert(struct quire *q)
  */
 static at_load void hook(void)
 {
-	hook_error = platform_on_fork(fork_prepare, fork_resume, fork_child);
+	hook_error = platform_on_fork(fork_prepare, fork_parent, fork_child);
 }
 
 int fork_register(struct quire *q)

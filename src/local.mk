@@ -10,29 +10,43 @@ libquire_core_la_SOURCES = \
 	src/debug.c src/debug.h \
 	src/descriptor.c \
 	src/fork.c \
+	src/give_back.c src/give_back.h \
+	src/layout.c src/layout.h \
+	src/line.c src/line.h \
 	src/holds.c src/holds.h \
 	src/lock.c src/lock.h \
+	src/maintain.c \
 	src/memblock.c src/memblock.h \
 	src/memmap.c src/memmap.h \
+	src/mempool.c \
+	src/node.c src/node.h \
 	src/options.c src/options.h \
 	src/page.h \
 	src/page_alloc.c src/page_alloc.h \
 	src/pageblock.h \
 	src/pcp.c src/pcp.h \
+	src/policy.c src/policy.h \
 	src/quire.c \
+	src/reclaim.c src/reclaim.h \
 	src/stat.c \
 	src/strain.c \
+	src/topology.c \
 	src/validate.c \
+	src/watermark.c src/watermark.h \
 	src/zone.c src/zone.h \
+	src/zone_idle.c \
 	src/zone_validate.c \
 	src/platform/cc.h \
-	src/platform/linux.c \
+	src/platform/linux.c src/platform/linux.h \
+	src/platform/numa.c \
 	src/platform/platform.h \
 	src/platform/rseq.h \
 	src/platform/rseq_aarch64.h \
 	src/platform/rseq_none.h \
 	src/platform/rseq_x86_64.h
-libquire_core_la_CFLAGS = $(AM_CFLAGS) -fvisibility=hidden
+libquire_core_la_CFLAGS = $(AM_CFLAGS) $(NUMA_CFLAGS) $(URCU_CFLAGS) \
+	-fvisibility=hidden
+libquire_core_la_LIBADD = $(NUMA_LIBS) $(URCU_LIBS)
 
 lib_LTLIBRARIES = libquire.la
 libquire_la_SOURCES =

@@ -90,7 +90,7 @@ void lock_acquire_polled_slow(struct lock *lock)
  * one taken last, which is the highest. A signal handler that takes and leaves
  * a lock puts back what it found.
  */
-enum { NR_RANKS = LOCK_RANK_ZONE - LOCK_RANK_REGISTRY + 1 };
+enum { NR_RANKS = LOCK_RANK_ZONE - LOCK_RANK_RECLAIM + 1 };
 
 static thread_local_in_handlers struct {
 	unsigned nr;
@@ -129,7 +129,7 @@ static const struct lock *noted_below(const struct lock *lock)
 
 void lock_waiting(const struct lock *lock)
 {
-	unsigned rank = (unsigned)(lock->rank - LOCK_RANK_REGISTRY);
+	unsigned rank = (unsigned)(lock->rank - LOCK_RANK_RECLAIM);
 
 	for (unsigned r = rank; r < NR_RANKS; r++)
 		assert_debug(held[r].nr == 0 ||
@@ -137,12 +137,12 @@ void lock_waiting(const struct lock *lock)
 			     "lock %p of rank %d taken over %p of rank %d",
 			     (const void *)lock, lock->rank,
 			     (const void *)held[r].highest,
-			     (int)r + LOCK_RANK_REGISTRY);
+			     (int)r + LOCK_RANK_RECLAIM);
 }
 
 void lock_acquired(struct lock *lock, bool shared)
 {
-	unsigned rank = (unsigned)(lock->rank - LOCK_RANK_REGISTRY);
+	unsigned rank = (unsigned)(lock->rank - LOCK_RANK_RECLAIM);
 
 	if (!shared)
 		note_below(lock, held[rank].highest);
@@ -155,7 +155,7 @@ void lock_acquired(struct lock *lock, bool shared)
 
 void lock_releasing(struct lock *lock, bool shared)
 {
-	unsigned rank = (unsigned)(lock->rank - LOCK_RANK_REGISTRY);
+	unsigned rank = (unsigned)(lock->rank - LOCK_RANK_RECLAIM);
 
 	assert_debug(shared || lock_held(lock),
 		     "lock %p released by %u, owner %u", (void *)lock,

@@ -15,6 +15,7 @@
 
 #include "arena.h"
 #include "bits.h"
+#include "node.h"
 #include "pcp.h"
 #include "platform/platform.h"
 
@@ -152,6 +153,61 @@ static bool set_debug(struct settings *settings, struct text value)
 	return true;
 }
 
+static bool set_distances(struct settings *settings, struct text value)
+{
+	uint8_t read[sizeof(settings->distance)];
+	struct text word;
+	unsigned n = 0;
+
+	while (text_cut(&value, '+', &word)) {
+		unsigned distance;
+
+		if (n == sizeof(read) ||
+		    !text_small(word, UINT8_MAX, &distance))
+			return false;
+		read[n++] = (uint8_t)distance;
+	}
+	memcpy(settings->distance, read, n);
+	settings->nr_distances = n;
+	return true;
+}
+
+static bool set_min_free(struct quire_options *options, struct text value)
+{
+	if (!text_is(value, "auto"))
+		return text_number(value, &options->min_free);
+	options->min_free = QUIRE_MIN_FREE_AUTO;
+	return true;
+}
+
+/* Interleaving is over all nodes. */
+static bool set_policy(struct quire_options *options, struct text value)
+{
+	struct quire_policy policy = { .mode = QUIRE_POLICY_LOCAL };
+
+	if (text_is(value, "interleave")) {
+		policy.mode = QUIRE_POLICY_INTERLEAVE;
+		policy.nodes = UINT32_MAX;
+	} else if (!text_is(value, "local")) {
+		return false;
+	}
+	options->policy = policy;
+	return true;
+}
+
+static bool set_give_back(struct quire_options *options, struct text value)
+{
+	static const char *const names[] = { "none", "dontneed", "free",
+					     "remove" };
+
+	for (unsigned i = 0; i < sizeof(names) / sizeof(*names); i++)
+		if (text_is(value, names[i])) {
+			options->give_back = (enum quire_give_back)i;
+			return true;
+		}
+	return false;
+}
+
 /* Keys that the region the program brought has no use for. */
 static bool key_fits(const struct quire_options *options, struct text key)
 {
@@ -161,10 +217,46 @@ static bool key_fits(const struct quire_options *options, struct text key)
 	if (text_is(key, "size"))
 		return !options->address && !offsets;
 	if (text_is(key, "prefault") || text_is(key, "mlock") ||
-	    text_is(key, "dontfork"))
+	    text_is(key, "dontfork") || text_is(key, "give_back"))
 		return !offsets;
 	return true;
 }
+
+enum key_kind { KEY_FLAG, KEY_SMALL, KEY_NUMBER };
+
+#define ZONE_SIZE(kind)                                                        \
+	(offsetof(struct quire_options, zone_size) + (kind) * sizeof(uint64_t))
+#define AT(field) offsetof(struct quire_options, field)
+
+/* Keys that are a number; of flags `most` is the flag. */
+static const struct {
+	const char *name;
+	enum key_kind kind;
+	size_t offset;
+	unsigned most;
+} keys[] = {
+	{ "size", KEY_NUMBER, AT(size), 0 },
+	{ "cpus", KEY_SMALL, AT(cpus), MAX_CPUS },
+	{ "decay_ms", KEY_SMALL, AT(decay_ms), UINT32_MAX },
+	{ "renew", KEY_SMALL, AT(renew), QUIRE_RENEW_MAX },
+	{ "prefault", KEY_FLAG, 0, QUIRE_PREFAULT },
+	{ "mlock", KEY_FLAG, 0, QUIRE_MLOCK },
+	{ "dontfork", KEY_FLAG, 0, QUIRE_DONTFORK },
+	{ "race", KEY_FLAG, 0, QUIRE_CHECK_RACE },
+	{ "lock_times", KEY_FLAG, 0, QUIRE_LOCK_TIMES },
+	{ "numa", KEY_FLAG, 0, QUIRE_NUMA },
+	{ "pinned", KEY_FLAG, 0, QUIRE_PINNED },
+	{ "nodes", KEY_SMALL, AT(nodes), QUIRE_MAX_NODES },
+	{ "dma32", KEY_NUMBER, ZONE_SIZE(QUIRE_ZONE_DMA32), 0 },
+	{ "movable", KEY_NUMBER, ZONE_SIZE(QUIRE_ZONE_MOVABLE), 0 },
+	{ "device", KEY_NUMBER, ZONE_SIZE(QUIRE_ZONE_DEVICE), 0 },
+	{ "cma", KEY_NUMBER, AT(cma_size), 0 },
+	{ "watermark_scale", KEY_SMALL, AT(watermark_scale), 3000 },
+	{ "wait_ms", KEY_SMALL, AT(wait_ms), UINT32_MAX },
+	{ "give_delay_ms", KEY_SMALL, AT(give_delay_ms), UINT32_MAX },
+	{ "give_rate", KEY_NUMBER, AT(give_rate), 0 },
+	{ "give_floor", KEY_NUMBER, AT(give_floor), 0 },
+};
 
 /* 1: set, 0: the value is not good, -1: no such key. */
 static int set_key(struct settings *settings, struct text key,
@@ -172,28 +264,33 @@ static int set_key(struct settings *settings, struct text key,
 {
 	struct quire_options *options = &settings->options;
 
-	if (text_is(key, "size"))
-		return text_number(value, &options->size);
+	for (size_t i = 0; i < sizeof(keys) / sizeof(*keys); i++) {
+		char *at = (char *)options + keys[i].offset;
+
+		if (!text_is(key, keys[i].name))
+			continue;
+		switch (keys[i].kind) {
+		case KEY_FLAG:
+			return text_flag(value, keys[i].most, &options->flags);
+		case KEY_SMALL:
+			return text_small(value, keys[i].most,
+					  (unsigned *)(void *)at);
+		default:
+			return text_number(value, (uint64_t *)(void *)at);
+		}
+	}
 	if (text_is(key, "backing"))
 		return set_backing(settings, value);
 	if (text_is(key, "way"))
 		return set_way(settings, value);
-	if (text_is(key, "cpus"))
-		return text_small(value, MAX_CPUS, &options->cpus);
-	if (text_is(key, "decay_ms"))
-		return text_small(value, UINT32_MAX, &options->decay_ms);
-	if (text_is(key, "renew"))
-		return text_small(value, QUIRE_RENEW_MAX, &options->renew);
-	if (text_is(key, "prefault"))
-		return text_flag(value, QUIRE_PREFAULT, &options->flags);
-	if (text_is(key, "mlock"))
-		return text_flag(value, QUIRE_MLOCK, &options->flags);
-	if (text_is(key, "dontfork"))
-		return text_flag(value, QUIRE_DONTFORK, &options->flags);
-	if (text_is(key, "race"))
-		return text_flag(value, QUIRE_CHECK_RACE, &options->flags);
-	if (text_is(key, "lock_times"))
-		return text_flag(value, QUIRE_LOCK_TIMES, &options->flags);
+	if (text_is(key, "distances"))
+		return set_distances(settings, value);
+	if (text_is(key, "min_free"))
+		return set_min_free(options, value);
+	if (text_is(key, "policy"))
+		return set_policy(options, value);
+	if (text_is(key, "give_back"))
+		return set_give_back(options, value);
 	if (text_is(key, "debug"))
 		return set_debug(settings, value);
 	return -1;
@@ -233,30 +330,103 @@ static void apply_conf(struct settings *settings, const char *conf,
 		return -1;                                                     \
 	} while (0)
 
+enum { PAGEBLOCK = 2 << 20 };
+
+static int check_nodes(const struct quire_options *options,
+		       const struct reporter *to)
+{
+	uint64_t sum = 0;
+	unsigned sized = 0;
+
+	if (options->nodes > QUIRE_MAX_NODES)
+		refuse(to, "nodes %u: at most %d", options->nodes,
+		       QUIRE_MAX_NODES);
+	for (unsigned i = 0; i < QUIRE_MAX_NODES; i++) {
+		uint64_t size = options->node_size[i];
+
+		if (size % PAGEBLOCK)
+			refuse(to,
+			       "node_size[%u] %llu: need a multiple of 2 MiB",
+			       i, (unsigned long long)size);
+		if (size && i >= options->nodes)
+			refuse(to, "node_size[%u] %llu: there are %u nodes", i,
+			       (unsigned long long)size, options->nodes);
+		if (size > UINT64_MAX / QUIRE_MAX_NODES)
+			refuse(to, "node_size[%u] %llu: too large", i,
+			       (unsigned long long)size);
+		sum += size;
+		sized += size != 0 && i + 1 < options->nodes;
+	}
+	if (options->nodes && options->node_size[options->nodes - 1])
+		refuse(to, "node_size[%u] %llu: the last node gets the rest",
+		       options->nodes - 1,
+		       (unsigned long long)
+			       options->node_size[options->nodes - 1]);
+	if (sized && sized + 1 != options->nodes)
+		refuse(to,
+		       "node_size: %u of %u nodes have a size; all but the "
+		       "last "
+		       "need one, or none",
+		       sized, options->nodes);
+	if (sum > options->size)
+		refuse(to, "node_size: %llu bytes in all, the region has %llu",
+		       (unsigned long long)sum,
+		       (unsigned long long)options->size);
+	return 0;
+}
+
 static int check_zones(const struct quire_options *options,
 		       const struct reporter *to)
 {
-	uint64_t below = 0;
-
-	if (options->nr_zones > QUIRE_MAX_ZONES)
-		refuse(to, "nr_zones %u: at most %d", options->nr_zones,
-		       QUIRE_MAX_ZONES);
-	for (unsigned i = 0; i + 1 < options->nr_zones; i++) {
+	for (unsigned i = 0; i < QUIRE_NR_ZONES; i++) {
 		uint64_t size = options->zone_size[i];
 
-		if (size == 0 || size % (UINT64_C(2) << 20))
+		if (size % PAGEBLOCK)
 			refuse(to,
-			       "zone_size[%u] %llu: need a multiple of 2 MiB",
-			       i, (unsigned long long)size);
-		if (size >= options->size - below)
+			       "zone_size[%s] %llu: need a multiple of 2 MiB",
+			       quire_zone_name(i), (unsigned long long)size);
+		if (size > options->size)
 			refuse(to,
-			       "zone_size[%u] %llu: zones below leave %llu of "
-			       "%llu bytes, and the last zone needs some",
-			       i, (unsigned long long)size,
-			       (unsigned long long)(options->size - below),
+			       "zone_size[%s] %llu: the region has %llu bytes",
+			       quire_zone_name(i), (unsigned long long)size,
 			       (unsigned long long)options->size);
-		below += size;
 	}
+	if (options->zone_size[QUIRE_ZONE_NORMAL])
+		refuse(to,
+		       "zone_size[NORMAL] %llu: it gets what the others leave",
+		       (unsigned long long)
+			       options->zone_size[QUIRE_ZONE_NORMAL]);
+	if (options->cma_size % PAGEBLOCK)
+		refuse(to, "cma_size %llu: need a multiple of 2 MiB",
+		       (unsigned long long)options->cma_size);
+	return 0;
+}
+
+/* Low and high are then 30 % of the zone each above the one below. */
+enum { SCALE_MAX = 3000 };
+
+static int check_pressure(const struct quire_options *options,
+			  const struct reporter *to)
+{
+	if (options->min_free != QUIRE_MIN_FREE_AUTO &&
+	    options->min_free >= options->size)
+		refuse(to, "min_free %llu: the region has %llu bytes",
+		       (unsigned long long)options->min_free,
+		       (unsigned long long)options->size);
+	if (options->watermark_scale > SCALE_MAX)
+		refuse(to, "watermark_scale %u: at most %d of 10,000",
+		       options->watermark_scale, SCALE_MAX);
+	if ((unsigned)options->give_back > QUIRE_GIVE_REMOVE)
+		refuse(to, "give_back %u: unknown",
+		       (unsigned)options->give_back);
+	if (options->give_back &&
+	    options->flags & (QUIRE_PINNED | QUIRE_MLOCK | QUIRE_OFFSETS))
+		refuse(to,
+		       "give_back %u with option flags 0x%x: memory that is "
+		       "pinned, locked or mapped nowhere does not go back",
+		       (unsigned)options->give_back, options->flags);
+	if (options->give_back == QUIRE_GIVE_REMOVE && !options->address)
+		refuse(to, "give_back remove: needs a region of a shared file");
 	return 0;
 }
 
@@ -264,7 +434,8 @@ static int check(const struct quire_options *options, const struct reporter *to)
 {
 	const unsigned known = QUIRE_OFFSETS | QUIRE_PREFAULT | QUIRE_MLOCK |
 			       QUIRE_DONTFORK | QUIRE_ZEROED |
-			       QUIRE_CHECK_RACE | QUIRE_LOCK_TIMES;
+			       QUIRE_CHECK_RACE | QUIRE_LOCK_TIMES |
+			       QUIRE_NUMA | QUIRE_PINNED;
 
 	if (options->flags & ~known)
 		refuse(to, "option flags 0x%x: unknown bits 0x%x",
@@ -296,11 +467,74 @@ static int check(const struct quire_options *options, const struct reporter *to)
 	if (options->renew > QUIRE_RENEW_MAX)
 		refuse(to, "renew %u: at most %d of %d blocks", options->renew,
 		       QUIRE_RENEW_MAX, QUIRE_RENEW_MAX);
-	return check_zones(options, to);
+	if (check_nodes(options, to) != 0 || check_zones(options, to) != 0)
+		return -1;
+	return check_pressure(options, to);
 }
 
 /* The struct as the first version of the header had it. */
 #define FIRST_SIZE (offsetof(struct quire_options, report_arg) + sizeof(void *))
+
+static void set_defaults(struct quire_options *options)
+{
+	if (options->decay_ms == 0)
+		options->decay_ms = 1000;
+	if (options->watermark_scale == 0)
+		options->watermark_scale = 10;
+	if (options->wait_ms == 0)
+		options->wait_ms = 1000;
+	if (options->give_delay_ms == 0)
+		options->give_delay_ms = 10000;
+	if (options->nodes == 0 && !(options->flags & QUIRE_NUMA))
+		options->nodes = 1;
+}
+
+/* The machine's nodes that have memory; without a choice of `nodes` that is how
+ * many there are. */
+static int read_machine(struct settings *settings, const struct reporter *to)
+{
+	struct quire_options *options = &settings->options;
+	unsigned found = 0;
+
+	for (unsigned n = 0; n < platform_nr_nodes(); n++) {
+		if (platform_node_bytes(n) == 0)
+			continue;
+		if (found < QUIRE_MAX_NODES)
+			settings->machine_node[found] = n;
+		found++;
+	}
+	if (found == 0)
+		found = 1;
+	if (options->nodes == 0)
+		options->nodes = found;
+	if (options->nodes > found || options->nodes > QUIRE_MAX_NODES)
+		refuse(to,
+		       "nodes %u with QUIRE_NUMA: the machine has %u, and "
+		       "at most %d can be used",
+		       options->nodes, found, QUIRE_MAX_NODES);
+	return 0;
+}
+
+static int read_distances(struct settings *settings, const struct reporter *to)
+{
+	const struct quire_options *options = &settings->options;
+	const unsigned nr = options->nodes;
+	uint8_t *d = settings->distance;
+
+	if (settings->nr_distances && settings->nr_distances != nr * nr)
+		refuse(to, "QUIRE_CONF: %u distances for %u nodes, need %u",
+		       settings->nr_distances, nr, nr * nr);
+	if (options->distances && !settings->nr_distances)
+		memcpy(d, options->distances, (size_t)nr * nr);
+	else if (options->flags & QUIRE_NUMA && !settings->nr_distances)
+		for (unsigned i = 0; i < nr * nr; i++)
+			d[i] = (uint8_t)platform_node_distance(
+				settings->machine_node[i / nr],
+				settings->machine_node[i % nr]);
+	else if (!settings->nr_distances)
+		node_default_distances(d, nr);
+	return nodes_check_distances(d, nr, to);
+}
 
 int options_read(struct settings *settings, const struct quire_options *given)
 {
@@ -328,10 +562,9 @@ int options_read(struct settings *settings, const struct quire_options *given)
 	conf = platform_env("QUIRE_CONF");
 	if (conf)
 		apply_conf(settings, conf, &to);
-	if (options->nr_zones == 0)
-		options->nr_zones = 1;
-	if (options->decay_ms == 0)
-		options->decay_ms = 1000;
+	set_defaults(options);
+	if (options->flags & QUIRE_NUMA && read_machine(settings, &to) != 0)
+		return -1;
 	if (check(options, &to) != 0)
 		return -1;
 	if (options->way == QUIRE_WAY_DEFAULT)
@@ -339,5 +572,8 @@ int options_read(struct settings *settings, const struct quire_options *given)
 						      : QUIRE_WAY_TRYLOCK;
 	if (options->cpus == 0)
 		options->cpus = pcp_default_sets(options->way);
-	return 0;
+	/* What QUIRE_CONF means by interleaving, before nodes are known. */
+	if (options->policy.nodes == UINT32_MAX)
+		options->policy.nodes = (UINT32_C(1) << options->nodes) - 1;
+	return read_distances(settings, &to);
 }

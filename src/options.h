@@ -13,6 +13,9 @@
 struct settings {
 	struct quire_options options;
 	bool debug_memblock, debug_init;
+	uint8_t distance[QUIRE_MAX_NODES * QUIRE_MAX_NODES]; /* row by row */
+	unsigned nr_distances;			/* that QUIRE_CONF named */
+	unsigned machine_node[QUIRE_MAX_NODES]; /* QUIRE_NUMA: whose they are */
 };
 
 /*

@@ -11,8 +11,8 @@
  *	 0..4   order of the block
  *	 5..6   kind: PAGE_FREE, PAGE_HEAD, PAGE_PCP
  *	 7      PAGE_ZERO: its memory is known to read as zero (kind PCP only)
- *	 8..11  zone
- *	12..15  mobility type
+ *	 8..12  zone
+ *	13..15  mobility type
  *	16..31  the owner's flags
  *	32..63  references besides the first: a new block has 0
  *
@@ -49,11 +49,17 @@ _Static_assert(sizeof(struct quire_page) == 8, "8 bytes a page");
 #define PAGE_KIND_MASK (UINT64_C(3) << 5)
 #define PAGE_ZERO (UINT64_C(1) << 7)
 #define PAGE_ZONE_SHIFT 8
-#define PAGE_TYPE_SHIFT 12
+#define PAGE_ZONE_MASK 0x1f
+#define PAGE_TYPE_SHIFT 13
+#define PAGE_TYPE_MASK 0x7
 #define PAGE_FLAGS_SHIFT 16
 #define PAGE_FLAGS_MASK (UINT64_C(0xffff) << PAGE_FLAGS_SHIFT)
 #define PAGE_REF_SHIFT 32
 #define PAGE_REF_ONE (UINT64_C(1) << PAGE_REF_SHIFT)
+
+_Static_assert(QUIRE_MAX_ZONES - 1 <= PAGE_ZONE_MASK &&
+		       QUIRE_NR_TYPES - 1 <= PAGE_TYPE_MASK,
+	       "zone and type fit a state word");
 
 static inline uint64_t page_word(const struct quire_page *page)
 {
@@ -78,12 +84,12 @@ static inline unsigned page_order(uint64_t word)
 
 static inline unsigned page_zone(uint64_t word)
 {
-	return (unsigned)(word >> PAGE_ZONE_SHIFT) & 0xf;
+	return (unsigned)(word >> PAGE_ZONE_SHIFT) & PAGE_ZONE_MASK;
 }
 
 static inline unsigned page_type(uint64_t word)
 {
-	return (unsigned)(word >> PAGE_TYPE_SHIFT) & 0xf;
+	return (unsigned)(word >> PAGE_TYPE_SHIFT) & PAGE_TYPE_MASK;
 }
 
 static inline uint64_t page_refs(uint64_t word)

@@ -2,16 +2,27 @@
 /*
  * The front: allocation and free.
  *
- * Data flows one way. An allocation asks, zone by zone from the highest
- * allowed, the CPU's list, which asks the zone. What comes back is a pfn whose
- * state word says PAGE_PCP; handing it out is one store that makes it a head. A
- * free is the same backwards: the word must be that of a live head of the order
- * named, becomes PAGE_PCP, and the pfn is pushed.
+ * Data flows one way. An allocation asks, zone by zone in the order of its
+ * node's zonelist, the CPU's list, which asks the zone. What comes back is a
+ * pfn whose state word says PAGE_PCP, its zone and its type; handing it out is
+ * one store that makes it a head. A free is the same backwards: the word must
+ * be that of a live head of the order named, becomes PAGE_PCP, and the pfn is
+ * pushed to a list of the zone and type it names.
  *
- * quire_alloc_pages() and quire_free_pages() are the fast path: the highest
- * zone, the first mobility type, no flags, restartable sequences. Everything
- * else takes the general path below, which repeats nothing of it but the order
- * of events. In the other ways of being a CPU fast_orders is 0.
+ * quire_alloc_pages() and quire_free_pages() are the fast path: one node, its
+ * zone for unmovable pages, no flags, restartable sequences. Everything else
+ * takes the general path below, which repeats nothing of it but the order of
+ * events. In the other ways of being a CPU, and with several nodes or another
+ * policy than local, fast_orders is 0.
+ *
+ * Short of pages, an allocation does in turn:
+ *   1. all its zones above their low watermark;
+ *   2. wakes the node's reclaim thread, if there is one, and takes what it may
+ *      above the min watermark;
+ *   3. drains every CPU, and asks once more;
+ *   4. has shrinkers free pages, and asks, a few times;
+ *   5. waits in line (line.c), or fails.
+ * Reserves hold: no step goes below the floor that the flags allow.
  *
  * Failure. Before an allocation fails, every CPU's lists and owned blocks of
  * every zone are taken and given to the zones, and these are asked again while
@@ -29,7 +40,14 @@
 
 #include "platform/platform.h"
 
-#define DEFAULT_TYPE MOBILITY_UNMOVABLE
+#define DEFAULT_TYPE QUIRE_TYPE_UNMOVABLE
+/* Rounds of shrinkers that one allocation goes through (Linux:
+ * MAX_RECLAIM_RETRIES). */
+enum { RECLAIM_TRIES = 16 };
+/* Pages that are asked of shrinkers at least, as Linux's SWAP_CLUSTER_MAX. */
+enum { RECLAIM_PAGES = 32 };
+/* QUIRE_NOFAIL reclaims again when it has waited for that long. */
+enum { NOFAIL_WAIT_MS = 100 };
 /* pfns a bulk call has on its stack at a time */
 enum { BULK = 256 };
 
@@ -47,7 +65,7 @@ static const char *kind_name(uint64_t word)
 	}
 }
 
-static int refuse(struct quire *q)
+int page_alloc_refuse(struct quire *q)
 {
 	atomic_fetch_add_explicit(&q->refused, 1, memory_order_relaxed);
 	errno = EINVAL;
@@ -63,7 +81,7 @@ int page_alloc_refuse_pointer(struct quire *q, const char *call,
 	       call, pointer, q->map.region.end - q->map.region.first,
 	       q->map.region.first,
 	       (void *)memmap_page(&q->map, q->map.region.first));
-	return refuse(q);
+	return page_alloc_refuse(q);
 }
 
 int page_alloc_refuse_page(struct quire *q, const char *call, pfn_t pfn,
@@ -85,7 +103,7 @@ int page_alloc_refuse_page(struct quire *q, const char *call, pfn_t pfn,
 		       call, pfn, named, page_order(word),
 		       (unsigned long long)page_refs(word) + 1,
 		       (unsigned long long)word);
-	return refuse(q);
+	return page_alloc_refuse(q);
 }
 
 int page_alloc_check_fork(const struct quire *q)
@@ -115,90 +133,302 @@ void allocator_release(struct quire *q)
 	lock_release(&q->drain_lock);
 }
 
-/* --- allocation --- */
+/* --- nodes --- */
 
-/* What an allocation wants, and the zone that serves it. */
-struct want {
-	unsigned order;
-	unsigned flags;
-	unsigned top;	/* highest zone allowed */
-	uint64_t exact; /* pages of an exact run; 0: a block */
-	bool zero;	/* out: memory known to be zero */
+unsigned allocator_this_node(const struct quire *q)
+{
+	const struct pcp_seat *seat;
+	uint32_t cpu;
+
+	if (q->nodes->nr == 1)
+		return 0;
+	seat = q->way == QUIRE_WAY_BOUND ? platform_key_get(q->key) : NULL;
+	cpu = seat ? seat->cpu : platform_cpu();
+	return cpu < q->nr_cpu_nodes ? q->cpu_node[cpu] : 0;
+}
+
+/* Of a zone in which calls stop at their watermarks. */
+static uint64_t missing(const struct zone *zone, enum watermark mark)
+{
+	uint64_t floor = watermark_floor(&zone->marks, mark, zone->kind, 0);
+	uint64_t free = zone_free_pages(zone);
+
+	return free < floor ? floor - free : 0;
+}
+
+uint64_t allocator_shortfall(const struct quire *q, unsigned node)
+{
+	uint64_t sum = 0;
+
+	for (unsigned kind = 0; kind < QUIRE_ZONE_DEVICE; kind++) {
+		const struct zone *zone = node_zone(q->nodes, node, kind);
+
+		if (zone)
+			sum += missing(zone, WATERMARK_HIGH);
+	}
+	return sum;
+}
+
+bool allocator_is_low(const struct quire *q, unsigned node)
+{
+	for (unsigned kind = 0; kind < QUIRE_ZONE_DEVICE; kind++) {
+		const struct zone *zone = node_zone(q->nodes, node, kind);
+
+		if (zone && missing(zone, WATERMARK_LOW))
+			return true;
+	}
+	return false;
+}
+
+void allocator_balanced(struct quire *q, unsigned node)
+{
+	for (unsigned kind = 0; kind < QUIRE_ZONE_DEVICE; kind++) {
+		struct zone *zone = node_zone(q->nodes, node, kind);
+
+		if (zone)
+			watermark_unboost(&zone->marks);
+	}
+}
+
+/* --- what is wanted --- */
+
+static const struct {
+	unsigned both;
+	const char *why;
+} contradictions[] = {
+	{ QUIRE_NOLOCK | QUIRE_WAIT, "who may not block cannot wait" },
+	{ QUIRE_NOLOCK | QUIRE_NOFAIL, "who may not block can fail" },
+	{ QUIRE_ATOMIC | QUIRE_WAIT, "ATOMIC does not wait" },
+	{ QUIRE_ATOMIC | QUIRE_NOFAIL, "ATOMIC does not wait" },
+	{ QUIRE_NORETRY | QUIRE_WAIT, "waiting is to try again" },
+	{ QUIRE_NORETRY | QUIRE_NOFAIL, "NORETRY is to fail" },
+	{ QUIRE_MOVABLE | QUIRE_RECLAIMABLE, "a page is one or the other" },
+	{ QUIRE_DMA32 | QUIRE_DEVICE, "a page is in one zone" },
+	{ QUIRE_DEVICE | QUIRE_NOFAIL, "nobody reclaims a device's pages" },
 };
 
-static int want_init(struct quire *q, struct want *want, unsigned order,
-		     unsigned flags)
+static int refuse_flags(struct quire *q, unsigned order, unsigned flags,
+			const char *why)
 {
-	const unsigned known =
-		QUIRE_ZERO | QUIRE_NORETRY | QUIRE_NOLOCK | QUIRE_ZONE_MASK;
-	unsigned zone = (flags & QUIRE_ZONE_MASK) >> 4;
+	report(&q->reporter, "alloc: order %u (at most %d), flags 0x%x: %s",
+	       order, QUIRE_MAX_ORDER, flags, why);
+	errno = EINVAL;
+	return -1;
+}
 
-	*want = (struct want){ .order = order,
-			       .flags = flags,
-			       .top = zone ? zone - 1 : q->nr_zones - 1 };
-	if (page_alloc_check_fork(q) != 0)
-		return -1;
-	if (order > QUIRE_MAX_ORDER || flags & ~known ||
-	    want->top >= q->nr_zones) {
-		report(&q->reporter,
-		       "alloc: order %u (at most %d), flags 0x%x (known 0x%x), "
-		       "zone %u of %u",
-		       order, QUIRE_MAX_ORDER, flags, known, want->top,
-		       q->nr_zones);
+static int check_flags(struct quire *q, unsigned order, unsigned flags)
+{
+	const unsigned known = (QUIRE_THISNODE << 1) - 1;
+	const size_t n = sizeof(contradictions) / sizeof(*contradictions);
+	unsigned node = (flags & QUIRE_NODE_MASK) >> 16;
+
+	if (order > QUIRE_MAX_ORDER)
+		return refuse_flags(q, order, flags, "no such order");
+	if (flags & ~(known | QUIRE_NODE_MASK))
+		return refuse_flags(q, order, flags, "unknown bits");
+	for (size_t i = 0; i < n; i++)
+		if (!(contradictions[i].both & ~flags))
+			return refuse_flags(q, order, flags,
+					    contradictions[i].why);
+	if (flags & QUIRE_CMA && !(flags & QUIRE_MOVABLE))
+		return refuse_flags(q, order, flags,
+				    "CMA is for movable pages");
+	if (node > q->nodes->nr) {
+		report(&q->reporter, "alloc: flags 0x%x: node %u of %u", flags,
+		       node - 1, q->nodes->nr);
 		errno = EINVAL;
 		return -1;
 	}
-	if (flags & QUIRE_ZERO && !q->map.region.mapped) {
-		report(&q->reporter, "alloc: QUIRE_ZERO on offsets, which are "
-				     "mapped nowhere");
+	if (flags & QUIRE_ZERO &&
+	    (!q->map.region.mapped || flags & QUIRE_DEVICE)) {
+		report(&q->reporter, "alloc: flags 0x%x: QUIRE_ZERO on %s",
+		       flags,
+		       q->map.region.mapped
+			       ? "QUIRE_DEVICE, which quire never writes"
+			       : "offsets, which are mapped nowhere");
 		errno = ENOTSUP;
 		return -1;
 	}
 	return 0;
 }
 
+static struct choice choose_nodes(struct quire *q, unsigned flags,
+				  struct quire_policy *policy)
+{
+	struct choice from = { .nodes = NODES_ALL };
+
+	if (flags & QUIRE_NODE_MASK)
+		from.node = ((flags & QUIRE_NODE_MASK) >> 16) - 1;
+	else if (q->nodes->nr > 1)
+		from = policy_choose(policy, q->nodes, allocator_this_node(q));
+	if (flags & QUIRE_THISNODE)
+		from.nodes = UINT32_C(1) << from.node;
+	return from;
+}
+
+static int want_init(struct quire *q, struct want *want, unsigned order,
+		     unsigned flags, struct quire_policy *policy)
+{
+	*want = (struct want){ .ask = { .order = order },
+			       .flags = flags,
+			       .highest = QUIRE_ZONE_NORMAL };
+	if (page_alloc_check_fork(q) != 0)
+		return -1;
+	if (unlikely(flags || order > QUIRE_MAX_ORDER)) {
+		if (check_flags(q, order, flags) != 0)
+			return -1;
+		if (flags & QUIRE_MOVABLE) {
+			want->ask.type = QUIRE_TYPE_MOVABLE;
+			want->highest = QUIRE_ZONE_MOVABLE;
+		} else if (flags & QUIRE_RECLAIMABLE) {
+			want->ask.type = QUIRE_TYPE_RECLAIMABLE;
+		}
+		if (flags & QUIRE_DMA32)
+			want->highest = QUIRE_ZONE_DMA32;
+		if (flags & QUIRE_DEVICE)
+			want->highest = QUIRE_ZONE_DEVICE;
+		if (flags & QUIRE_ATOMIC && order)
+			want->ask.may |= ZONE_HIGHATOMIC;
+		if (flags & QUIRE_CMA)
+			want->ask.may |= ZONE_CMA;
+	}
+	want->from = choose_nodes(q, flags, policy);
+	return 0;
+}
+
+/* --- the zonelist walk --- */
+
+/* Over a zonelist, or over the zones of devices, which are in none. */
+struct walk {
+	struct zone_walk list;
+	unsigned device; /* the next node */
+};
+
+static struct zone *next_device(struct quire *q, const struct want *want,
+				struct walk *walk)
+{
+	while (walk->device < q->nodes->nr) {
+		unsigned node = walk->device++;
+		struct zone *zone =
+			node_zone(q->nodes, node, QUIRE_ZONE_DEVICE);
+
+		if (zone && want->from.nodes >> node & 1)
+			return zone;
+	}
+	return NULL;
+}
+
+static struct zone *first_zone(struct quire *q, const struct want *want,
+			       struct walk *walk)
+{
+	if (unlikely(want->highest == QUIRE_ZONE_DEVICE)) {
+		walk->device = 0;
+		return next_device(q, want, walk);
+	}
+	return zone_walk_first(&walk->list, q->nodes, want->from.node,
+			       want->highest, want->from.nodes);
+}
+
+static struct zone *next_zone(struct quire *q, const struct want *want,
+			      struct walk *walk)
+{
+	if (unlikely(want->highest == QUIRE_ZONE_DEVICE))
+		return next_device(q, want, walk);
+	return zone_walk_next(&walk->list);
+}
+
+/* Lists were rebuilt meanwhile: a zone may have been missed. */
+static bool walk_outdated(const struct want *want, const struct walk *walk)
+{
+	return want->highest != QUIRE_ZONE_DEVICE &&
+	       unlikely(zone_walk_outdated(&walk->list));
+}
+
+static void set_floor(struct want *want, const struct zone *zone,
+		      enum watermark mark)
+{
+	want->ask.hint = mark != WATERMARK_MIN;
+	want->ask.floor = 0;
+	if (zone->kind == QUIRE_ZONE_DEVICE)
+		return;
+	want->ask.floor =
+		watermark_floor(&zone->marks, mark, want->highest, want->flags);
+	if (!want->in_line)
+		want->ask.floor +=
+			atomic_load_explicit(&zone->owed, memory_order_relaxed);
+}
+
 /* How a zone is asked. */
 struct ask {
-	bool (*block)(struct pcp *pcp, unsigned order, enum mobility type,
-		      pfn_t *pfn);
-	bool (*exact)(struct pcp *pcp, unsigned order, enum mobility type,
-		      uint64_t n, pfn_t *pfn, bool *zero);
+	bool (*block)(struct pcp *pcp, const struct zone_ask *ask, pfn_t *pfn);
+	bool (*exact)(struct pcp *pcp, const struct zone_ask *ask, uint64_t n,
+		      pfn_t *pfn, bool *zero);
 };
 
 static const struct ask ask = { pcp_alloc, pcp_alloc_exact };
-/* Every CPU's set is held, and the locks of all zones allowed. */
+/* Every CPU's set is held, and the locks of all zones. */
 static const struct ask ask_held = { pcp_alloc_held, pcp_alloc_exact_held };
 static const struct ask ask_nolock = { pcp_alloc_nolock,
 				       pcp_alloc_exact_nolock };
 
-static const struct ask *ask_at_first(const struct want *want)
+static bool alloc_from_zone(struct quire *q, struct want *want,
+			    struct zone *zone, const struct ask *by, pfn_t *pfn)
 {
-	return want->flags & QUIRE_NOLOCK ? &ask_nolock : &ask;
-}
+	struct pcp *pcp = q->pcp[zone->id];
 
-static bool alloc_from_zone(struct pcp *pcp, struct want *want,
-			    const struct ask *by, pfn_t *pfn)
-{
-	bool ok;
-
+	want->zone = zone->id;
 	if (want->exact)
-		return by->exact(pcp, want->order, DEFAULT_TYPE, want->exact,
-				 pfn, &want->zero);
-	ok = by->block(pcp, want->order, DEFAULT_TYPE, pfn);
-	if (ok)
-		want->zero = page_word(memmap_page(pcp->zone->map, *pfn)) &
-			     PAGE_ZERO;
-	return ok;
+		return by->exact(pcp, &want->ask, want->exact, pfn,
+				 &want->zero);
+	return by->block(pcp, &want->ask, pfn);
 }
 
-/* The zonelist walk. */
 static bool alloc_from_zones(struct quire *q, struct want *want,
-			     const struct ask *by, pfn_t *pfn)
+			     enum watermark mark, const struct ask *by,
+			     pfn_t *pfn)
 {
-	for (unsigned z = want->top + 1; z-- > 0;)
-		if (alloc_from_zone(q->pcp[z], want, by, pfn))
-			return true;
+	struct walk walk;
+
+	do {
+		for (struct zone *zone = first_zone(q, want, &walk); zone;
+		     zone = next_zone(q, want, &walk)) {
+			set_floor(want, zone, mark);
+			if (alloc_from_zone(q, want, zone, by, pfn))
+				return true;
+		}
+	} while (walk_outdated(want, &walk));
 	return false;
+}
+
+/* --- short of pages --- */
+
+static thread_local_in_handlers unsigned in_reclaim;
+
+void page_alloc_enter_reclaim(void)
+{
+	in_reclaim++;
+}
+
+void page_alloc_leave_reclaim(void)
+{
+	in_reclaim--;
+}
+
+bool page_alloc_in_reclaim(void)
+{
+	return in_reclaim != 0;
+}
+
+/* High-atomic reserves of the zones allowed, a block at a time. */
+static bool unreserve(struct quire *q, struct want *want)
+{
+	bool some = false;
+	struct walk walk;
+
+	for (struct zone *zone = first_zone(q, want, &walk); zone;
+	     zone = next_zone(q, want, &walk))
+		some = zone_unreserve_locked(zone, want->ask.type) || some;
+	return some;
 }
 
 /*
@@ -212,36 +442,168 @@ static bool alloc_held(struct quire *q, struct want *want, pfn_t *pfn)
 
 	schedule_point();
 	allocator_hold(q);
-	for (unsigned z = 0; z <= want->top; z++)
+	for (unsigned z = 0; z < q->nr_zones; z++)
 		zone_lock(q->zone[z]);
 	/* What was freed without a lock since the first was taken. */
-	for (unsigned z = 0; z <= want->top; z++)
+	for (unsigned z = 0; z < q->nr_zones; z++)
 		zone_settle_locked(q->zone[z]);
-	ok = alloc_from_zones(q, want, &ask_held, pfn);
-	for (unsigned z = 0; z <= want->top; z++)
+	do
+		ok = alloc_from_zones(q, want, WATERMARK_MIN, &ask_held, pfn);
+	while (!ok && unreserve(q, want));
+	for (unsigned z = 0; z < q->nr_zones; z++)
 		zone_unlock(q->zone[z]);
 	allocator_release(q);
 	return ok;
 }
 
-static cold bool alloc_last(struct quire *q, struct want *want, pfn_t *pfn)
+static bool alloc_reclaiming(struct quire *q, struct want *want, pfn_t *pfn)
 {
-	const unsigned once = QUIRE_NORETRY | QUIRE_NOLOCK;
+	uint64_t (*reclaim)(struct quire *, const struct quire_shrink *) =
+		atomic_load_explicit(&q->hooks.reclaim, memory_order_acquire);
+	const uint64_t pages = UINT64_C(1) << want->ask.order;
+	const struct quire_shrink shrink = {
+		.q = q,
+		.node = want->from.node,
+		.order = want->ask.order,
+		.pages = pages < RECLAIM_PAGES ? RECLAIM_PAGES : pages,
+	};
 
-	if (!(want->flags & once) && alloc_held(q, want, pfn))
-		return true;
-	atomic_fetch_add_explicit(&q->failures, 1, memory_order_relaxed);
-	errno = want->flags & QUIRE_NOLOCK ? EAGAIN : ENOMEM;
+	for (unsigned i = 0; reclaim && i < RECLAIM_TRIES; i++) {
+		if (reclaim(q, &shrink) == 0)
+			return false;
+		if (alloc_from_zones(q, want, WATERMARK_MIN, &ask, pfn) ||
+		    alloc_held(q, want, pfn))
+			return true;
+	}
 	return false;
 }
 
-static uint64_t head_word(const struct quire *q, pfn_t pfn, unsigned order)
+/* What somebody in line wants; not to be asked of lists, which are shut. */
+static bool try_for_waiter(struct quire *q, struct want *want, pfn_t *pfn)
 {
-	unsigned z = q->nr_zones - 1;
+	return alloc_from_zones(q, want, WATERMARK_MIN, &ask, pfn);
+}
 
-	while (pfn < q->zone[z]->first)
-		z--;
-	return PAGE_HEAD | order | page_tag(z, DEFAULT_TYPE);
+static void owe(struct quire *q, const struct want *want, uint64_t pages)
+{
+	struct walk walk;
+
+	for (struct zone *zone = first_zone(q, want, &walk); zone;
+	     zone = next_zone(q, want, &walk))
+		atomic_fetch_add_explicit(&zone->owed, pages,
+					  memory_order_relaxed);
+}
+
+static bool wait_in_line(struct quire *q, struct want *want, unsigned wait_ms,
+			 pfn_t *pfn)
+{
+	const uint64_t pages = UINT64_C(1) << want->ask.order;
+	bool ok;
+
+	atomic_fetch_add_explicit(&q->waits, 1, memory_order_relaxed);
+	want->in_line = true;
+	owe(q, want, pages);
+	ok = line_wait(q, want, UINT64_C(1000000) * wait_ms, try_for_waiter,
+		       pfn);
+	owe(q, want, -pages);
+	want->in_line = false;
+	if (!ok && !(want->flags & QUIRE_NOFAIL))
+		atomic_fetch_add_explicit(&q->timeouts, 1,
+					  memory_order_relaxed);
+	return ok;
+}
+
+/* Whether some zone allowed could hold such a block at all. */
+static bool fits_a_zone(struct quire *q, const struct want *want)
+{
+	const uint64_t pages = UINT64_C(1) << want->ask.order;
+	struct walk walk;
+
+	for (struct zone *zone = first_zone(q, want, &walk); zone;
+	     zone = next_zone(q, want, &walk)) {
+		uint64_t first = align_up(zone->first, pages);
+
+		if (first + pages <= zone->end)
+			return true;
+	}
+	return false;
+}
+
+static bool fail(struct quire *q, int error)
+{
+	atomic_fetch_add_explicit(&q->failures, 1, memory_order_relaxed);
+	errno = error;
+	return false;
+}
+
+/* Until there is a block; reclaims again now and then. */
+static bool alloc_nofail(struct quire *q, struct want *want, pfn_t *pfn)
+{
+	if (!fits_a_zone(q, want)) {
+		report(&q->reporter,
+		       "alloc: order %u, flags 0x%x: no zone it may use could "
+		       "ever hold it",
+		       want->ask.order, want->flags);
+		return fail(q, EINVAL);
+	}
+	while (!wait_in_line(q, want, NOFAIL_WAIT_MS, pfn)) {
+		if (alloc_reclaiming(q, want, pfn))
+			break;
+		/* Where lists cannot be shut there was no wait. */
+		platform_nap();
+	}
+	return true;
+}
+
+static cold bool alloc_last(struct quire *q, struct want *want,
+			    unsigned wait_ms, pfn_t *pfn)
+{
+	if (want->flags & QUIRE_NOLOCK)
+		return fail(q, EAGAIN);
+	if (want->flags & QUIRE_NORETRY)
+		return fail(q, ENOMEM);
+	if (page_alloc_in_reclaim())
+		want->flags |= QUIRE_MEMALLOC;
+	if (alloc_held(q, want, pfn))
+		return true;
+	if (want->flags & QUIRE_ATOMIC || page_alloc_in_reclaim())
+		return fail(q, ENOMEM);
+	if (alloc_reclaiming(q, want, pfn))
+		return true;
+	if (want->flags & QUIRE_NOFAIL)
+		return alloc_nofail(q, want, pfn);
+	if (!(want->flags & QUIRE_WAIT))
+		return fail(q, ENOMEM);
+	return wait_in_line(q, want, wait_ms ? wait_ms : q->wait_ms, pfn) ||
+	       fail(q, ETIMEDOUT);
+}
+
+static void kick(struct quire *q, unsigned node)
+{
+	void (*hook)(struct quire *, unsigned) =
+		atomic_load_explicit(&q->hooks.kick, memory_order_acquire);
+
+	if (hook)
+		hook(q, node);
+}
+
+/* All but the lists' fast path. */
+static bool alloc_want(struct quire *q, struct want *want, unsigned wait_ms,
+		       pfn_t *pfn)
+{
+	/* Who waits does so behind those who waited before. */
+	bool queue = want->flags & QUIRE_WAIT && line_length(&q->line);
+
+	if (want->flags & QUIRE_NOLOCK)
+		return alloc_from_zones(q, want, WATERMARK_MIN, &ask_nolock,
+					pfn) ||
+		       alloc_last(q, want, wait_ms, pfn);
+	if (!queue && alloc_from_zones(q, want, WATERMARK_LOW, &ask, pfn))
+		return true;
+	kick(q, want->from.node);
+	if (!queue && alloc_from_zones(q, want, WATERMARK_MIN, &ask, pfn))
+		return true;
+	return alloc_last(q, want, wait_ms, pfn);
 }
 
 static void clear_pages(struct quire *q, pfn_t pfn, uint64_t pages)
@@ -255,26 +617,95 @@ static struct quire_page *hand_out(struct quire *q, const struct want *want,
 				   pfn_t pfn)
 {
 	struct quire_page *page = memmap_page(&q->map, pfn);
+	uint64_t word = page_word(page);
 
 	schedule_point();
-	page_set_word(page, head_word(q, pfn, want->order));
-	if (want->flags & QUIRE_ZERO && !want->zero)
-		clear_pages(q, pfn, UINT64_C(1) << want->order);
+	page_set_word(page, (word & ~PAGE_ZERO) ^ (PAGE_HEAD ^ PAGE_PCP));
+	if (want->flags & QUIRE_ZERO && !(word & PAGE_ZERO))
+		clear_pages(q, pfn, UINT64_C(1) << want->ask.order);
+	return page;
+}
+
+/*
+ * The fast path for types, and for several nodes: the list of the first zone
+ * that this CPU's calls go to. NULL: the rest of the way is to be gone.
+ */
+static struct quire_page *alloc_from_list(struct quire *q, unsigned order,
+					  unsigned flags)
+{
+	static const uint8_t type_of[] = { QUIRE_TYPE_UNMOVABLE,
+					   QUIRE_TYPE_MOVABLE,
+					   QUIRE_TYPE_RECLAIMABLE };
+	const unsigned type = flags / QUIRE_MOVABLE;
+	struct quire_page *page;
+	struct zone_walk walk;
+	struct zone *zone;
+	uint64_t word;
+	pfn_t pfn;
+
+	if (order >= q->list_orders || flags % QUIRE_MOVABLE ||
+	    type >= sizeof(type_of))
+		return NULL;
+	zone = zone_walk_first(&walk, q->nodes, allocator_this_node(q),
+			       type == QUIRE_TYPE_MOVABLE ? QUIRE_ZONE_MOVABLE
+							  : QUIRE_ZONE_NORMAL,
+			       NODES_ALL);
+	if (!zone ||
+	    !rseq_pop(q->pcp[zone->id]->sets, q->nr_cpus,
+		      pcp_stack_offset(pcp_list(type_of[type], order)), &pfn))
+		return NULL;
+	page = memmap_page(&q->map, pfn);
+	tsan_acquire(page);
+	word = page_word(page);
+	page_set_word(page, (word & ~PAGE_ZERO) ^ (PAGE_HEAD ^ PAGE_PCP));
 	return page;
 }
 
 static noinline struct quire_page *
-alloc_pages_general(struct quire *q, unsigned order, unsigned flags)
+alloc_pages_general(struct quire *q, unsigned order, unsigned flags,
+		    struct quire_policy *policy, unsigned wait_ms)
 {
+	struct quire_page *page;
 	struct want want;
 	pfn_t pfn;
 
-	if (want_init(q, &want, order, flags) != 0)
-		return NULL;
-	if (!alloc_from_zones(q, &want, ask_at_first(&want), &pfn) &&
-	    !alloc_last(q, &want, &pfn))
+	if (policy->mode == QUIRE_POLICY_LOCAL &&
+	    (page = alloc_from_list(q, order, flags)))
+		return page;
+	if (want_init(q, &want, order, flags, policy) != 0 ||
+	    !alloc_want(q, &want, wait_ms, &pfn))
 		return NULL;
 	return hand_out(q, &want, pfn);
+}
+
+/* Devices are in no zonelist, which policy_check() goes by. */
+static int check_policy(struct quire *q, unsigned flags,
+			const struct quire_policy *policy)
+{
+	enum quire_zone highest = flags & QUIRE_DMA32	  ? QUIRE_ZONE_DMA32
+				  : flags & QUIRE_MOVABLE ? QUIRE_ZONE_MOVABLE
+				  : flags & QUIRE_DEVICE  ? QUIRE_ZONE_DEVICE
+							  : QUIRE_ZONE_NORMAL;
+	uint32_t with = 0;
+
+	for (unsigned n = 0; n < q->nodes->nr; n++)
+		if (node_zone(q->nodes, n, QUIRE_ZONE_DEVICE))
+			with |= UINT32_C(1) << n;
+	if (highest != QUIRE_ZONE_DEVICE || policy->mode != QUIRE_POLICY_BIND ||
+	    !(policy->nodes & with))
+		return policy_check(policy, q->nodes, highest, &q->reporter);
+	return 0;
+}
+
+struct quire_page *quire_alloc_pages_with(struct quire *q, unsigned order,
+					  unsigned flags,
+					  struct quire_policy *policy,
+					  unsigned wait_ms)
+{
+	if (policy && check_policy(q, flags, policy) != 0)
+		return NULL;
+	return alloc_pages_general(q, order, flags,
+				   policy ? policy : &q->policy, wait_ms);
 }
 
 struct quire_page *quire_alloc_pages(struct quire *q, unsigned order,
@@ -284,25 +715,38 @@ struct quire_page *quire_alloc_pages(struct quire *q, unsigned order,
 	pfn_t pfn;
 
 	if (unlikely(order >= q->fast_orders || flags))
-		return alloc_pages_general(q, order, flags);
+		return alloc_pages_general(q, order, flags, &q->policy, 0);
 	if (unlikely(!rseq_pop(q->sets, q->nr_cpus,
 			       pcp_stack_offset(pcp_list(DEFAULT_TYPE, order)),
 			       &pfn)))
-		return alloc_pages_general(q, order, 0);
+		return alloc_pages_general(q, order, 0, &q->policy, 0);
 	page = memmap_page(&q->map, pfn);
 	tsan_acquire(page);
 	page_set_word(page, q->head | order);
 	return page;
 }
 
-static size_t bulk_from_zones(struct quire *q, const struct want *want,
-			      size_t n, pfn_t *pfns)
+/* Above the low watermark of any zone, then above min. */
+static size_t bulk_from_zones(struct quire *q, struct want *want, size_t n,
+			      pfn_t *pfns)
 {
 	size_t got = 0;
 
-	for (unsigned z = want->top + 1; z-- > 0 && got < n;)
-		got += pcp_alloc_bulk(q->pcp[z], want->order, DEFAULT_TYPE,
-				      n - got, pfns + got);
+	for (unsigned i = 0; i < 2; i++) {
+		enum watermark mark = i ? WATERMARK_MIN : WATERMARK_LOW;
+		struct walk walk;
+
+		for (struct zone *zone = first_zone(q, want, &walk);
+		     zone && got < n; zone = next_zone(q, want, &walk)) {
+			set_floor(want, zone, mark);
+			got += pcp_alloc_bulk(q->pcp[zone->id], &want->ask,
+					      n - got, pfns + got);
+		}
+		if (got == n)
+			break;
+		if (mark == WATERMARK_LOW)
+			kick(q, want->from.node);
+	}
 	return got;
 }
 
@@ -313,25 +757,23 @@ size_t quire_alloc_pages_bulk(struct quire *q, unsigned order, unsigned flags,
 	size_t done = 0;
 	pfn_t pfns[BULK];
 
-	if (want_init(q, &want, order, flags) != 0)
+	if (want_init(q, &want, order, flags, &q->policy) != 0)
 		return 0;
 	while (done < n) {
 		size_t now = n - done < BULK ? n - done : BULK, got;
 
 		if (flags & QUIRE_NOLOCK)
-			got = alloc_from_zones(q, &want, &ask_nolock, pfns);
+			got = alloc_from_zones(q, &want, WATERMARK_MIN,
+					       &ask_nolock, pfns);
 		else
 			got = bulk_from_zones(q, &want, now, pfns);
-		if (got == 0 && alloc_last(q, &want, pfns))
+		if (got == 0 && alloc_last(q, &want, 0, pfns))
 			got = 1;
 		if (got == 0)
 			return done;
-		for (size_t i = 0; i < got; i++) {
-			struct quire_page *page = memmap_page(&q->map, pfns[i]);
-
-			want.zero = page_word(page) & PAGE_ZERO;
+		for (size_t i = 0; i < got; i++)
 			pages[done++] = hand_out(q, &want, pfns[i]);
-		}
+		want.from = choose_nodes(q, flags, &q->policy);
 	}
 	return done;
 }
@@ -348,13 +790,13 @@ struct quire_page *quire_alloc_exact(struct quire *q, size_t n, unsigned flags)
 		errno = EINVAL;
 		return NULL;
 	}
-	if (want_init(q, &want, bits_order(n), flags) != 0)
+	if (want_init(q, &want, bits_order(n), flags, &q->policy) != 0)
 		return NULL;
 	want.exact = n;
-	if (!alloc_from_zones(q, &want, ask_at_first(&want), &pfn) &&
-	    !alloc_last(q, &want, &pfn))
+	want.ask.may = 0;
+	if (!alloc_want(q, &want, 0, &pfn))
 		return NULL;
-	word = head_word(q, pfn, 0);
+	word = PAGE_HEAD | page_tag(want.zone, want.ask.type);
 	for (size_t i = 0; i < n; i++)
 		page_set_word(memmap_page(&q->map, (pfn_t)(pfn + i)), word);
 	if (flags & QUIRE_ZERO && !want.zero)
@@ -370,6 +812,10 @@ static void take_back(struct quire *q, pfn_t pfn, uint64_t word, bool nolock)
 	(nolock ? pcp_free_nolock : pcp_free)(q->pcp[page_zone(word)],
 					      page_order(word), page_type(word),
 					      pfn);
+	/* Point 2 of line.c: with the fence in line_wait(). */
+	if (nolock)
+		atomic_thread_fence(memory_order_seq_cst);
+	line_ring(&q->line);
 }
 
 static uint64_t parked(uint64_t word)
@@ -415,6 +861,37 @@ int page_alloc_put(struct quire *q, const char *call, pfn_t pfn,
 	return put(q, call, pfn, order, false);
 }
 
+/* The list of the block's CPU is full, or shut. */
+static noinline void free_pages_slow(struct quire *q, unsigned order, pfn_t pfn)
+{
+	pcp_free_slow(q->home, order, DEFAULT_TYPE, pfn);
+	line_ring(&q->line);
+}
+
+/* The fast path for types, and for several nodes. */
+static bool free_to_list(struct quire *q, unsigned order, pfn_t pfn)
+{
+	const uint64_t tag = page_tag(PAGE_ZONE_MASK, PAGE_TYPE_MASK);
+	struct quire_page *page = memmap_page(&q->map, pfn);
+	uint64_t word = page_word_acquire(page) & ~PAGE_FLAGS_MASK;
+	struct pcp *pcp;
+
+	if (order >= q->list_orders || (word & ~tag) != (PAGE_HEAD | order) ||
+	    page_type(word) >= NR_CALL_TYPES)
+		return false;
+	pcp = q->pcp[page_zone(word)];
+	page_set_word(page, word ^ (PAGE_HEAD ^ PAGE_PCP));
+	tsan_release(page);
+	if (rseq_push(pcp->sets, q->nr_cpus,
+		      pcp_stack_offset(
+			      pcp_back(pcp, pcp_list(page_type(word), order))),
+		      pfn))
+		return true;
+	pcp_free_slow(pcp, order, page_type(word), pfn);
+	line_ring(&q->line);
+	return true;
+}
+
 static noinline int free_pages_general(struct quire *q, struct quire_page *page,
 				       unsigned order)
 {
@@ -422,6 +899,8 @@ static noinline int free_pages_general(struct quire *q, struct quire_page *page,
 
 	if (pfn == PFN_NONE)
 		return page_alloc_refuse_pointer(q, "free_pages", page);
+	if (free_to_list(q, order, pfn))
+		return 0;
 	return page_alloc_put(q, "free_pages", pfn, &order) < 0 ? -1 : 0;
 }
 
@@ -440,10 +919,10 @@ int quire_free_pages(struct quire *q, struct quire_page *page, unsigned order)
 	tsan_release(page);
 	if (unlikely(!rseq_push(
 		    q->sets, q->nr_cpus,
-		    pcp_stack_offset(pcp_list(DEFAULT_TYPE, order)) + q->back,
+		    atomic_load_explicit(&q->back, memory_order_relaxed) +
+			    order * sizeof(struct cpu_stack),
 		    pfn)))
-		pcp_free_slow(q->pcp[q->nr_zones - 1], order, DEFAULT_TYPE,
-			      pfn);
+		free_pages_slow(q, order, pfn);
 	return 0;
 }
 
@@ -583,7 +1062,7 @@ int quire_free_exact(struct quire *q, struct quire_page *page, size_t n)
 		       "free_exact: %zu pages from pfn %u: the region ends at "
 		       "pfn %u",
 		       n, pfn, q->map.region.end);
-		return refuse(q);
+		return page_alloc_refuse(q);
 	}
 	if (claim_exact(q, pfn, n) != 0)
 		return -1;
@@ -604,6 +1083,7 @@ int quire_free_exact(struct quire *q, struct quire_page *page, size_t n)
 		pfn += now;
 		n -= now;
 	}
+	line_ring(&q->line);
 	return 0;
 }
 
@@ -623,13 +1103,11 @@ int quire_drain_all(struct quire *q)
 	return drained ? 0 : -1;
 }
 
-int quire_maintain(struct quire *q)
+unsigned page_alloc_maintain(struct quire *q)
 {
 	unsigned drained = 0;
 
-	if (page_alloc_check_fork(q) != 0)
-		return -1;
 	for (unsigned z = 0; z < q->nr_zones; z++)
 		drained += pcp_maintain(q->pcp[z]);
-	return (int)drained;
+	return drained;
 }

@@ -17,6 +17,7 @@
 #include <stdint.h>
 
 #include "bits.h"
+#include "quire/quire.h"
 
 #define BLOCK_ORDER 9u
 #define BLOCK_UNITS (1u << BLOCK_ORDER)
@@ -26,10 +27,10 @@
 #define GIGABLOCK_PAGES (UINT64_C(1) << GIGABLOCK_ORDER)
 
 /*
- * Mobility types. One today; lists, maps and page words are already indexed by
- * it.
+ * Types that calls ask for, each with lists of its own. A block of any other
+ * type stays broken when it is wholly free, for its entry is all that knows.
  */
-enum mobility { MOBILITY_UNMOVABLE, NR_MOBILITY };
+#define NR_CALL_TYPES (QUIRE_TYPE_RECLAIMABLE + 1)
 
 /* (z) zone lock */
 struct block {
@@ -44,7 +45,7 @@ struct block {
 	uint16_t free;	     /* (z) clear bits in map */
 	uint16_t owner;	     /* (z) CPU + 1 whose own the block is */
 	uint8_t largest;     /* (z) largest free order + 1; 0: none */
-	uint8_t type;	     /* (z) enum mobility */
+	uint8_t type;	     /* (z) enum quire_mobility */
 	uint8_t bucket;	     /* (z) list it is on, by fullness; + 1, 0: none */
 	bool broken;	     /* (z) the entry is in use */
 } __attribute__((aligned(128)));
@@ -55,6 +56,12 @@ struct gigablock {
 	struct block block;
 	/* (z) Set: pages of that pageblock were handed out. */
 	uint64_t touched[BLOCK_WORDS];
+	/* (z) Set: it was whole when the zone was last looked through, and has
+	 * been since; and which look saw it so first (zone_idle.c). */
+	uint64_t idle[BLOCK_WORDS];
+	uint8_t since[BLOCK_UNITS];
+	/* (z) Set: its memory went back to the system, a hugepage with it. */
+	uint64_t lost[BLOCK_WORDS];
 };
 
 #endif

@@ -2,8 +2,9 @@
 /*
  * Per-CPU page lists.
  *
- * Model. Each CPU has a set of stacks of free blocks, one per mobility type and
- * order 0 to 9. Allocation pops, free pushes; only when a stack is empty or
+ * Model. Each CPU has a set of stacks of free blocks, one per mobility type
+ * that calls ask for and order 0 to 9; what came from blocks of other types
+ * goes past them. Allocation pops, free pushes; only when a stack is empty or
  * full is the zone asked, for a batch. A set belongs to a CPU number, and there
  * are three ways to be that CPU; an allocator uses one of them for good:
  *   rseq     the CPU the thread runs on, by a restartable sequence;
@@ -37,6 +38,8 @@
  *     before an allocation fails, pcp_hold_all() locks, closes and drains every
  *     set, and the zone is asked once more while they are still held. Threads
  *     that find a set held go to the zone, so nothing is parked meanwhile.
+ *     While calls wait in line for pages, lists stay shut: closed though their
+ *     sets' locks are free, so that each freed page is seen by the zone.
  *  4. Lock order: drain lock, pcp locks by ascending address, zone lock.
  *  5. Happens-before. Who pops a block sees what its last holder wrote before
  *     the push: on the same CPU by program order of the CPU itself (a
@@ -51,21 +54,30 @@
  *
  * Renewal. What is freed and allocated in turn never reaches the zone, so it
  * stays as scattered as it was. With renewal a list is two stacks: allocations
- * pop the one, frees push the other, its back. When the first is empty, the
- * oldest part of the back, renew / QUIRE_RENEW_MAX of it, goes to the zone, the
- * rest comes to the front again, and the zone fills up the list from its
- * fullest blocks. Bulk allocations take what the list has, then from the zone.
+ * pop the one, frees push the other, its back. Lists are renewed while the zone
+ * is scattered (zone_is_scattered): backs are short, and all that they gather
+ * goes to the zone when they are full or the list is empty, so that what is
+ * handed out is from the fullest blocks. In a zone that is packed there are no
+ * backs and it costs nothing. Slow visits turn it on and off.
+ *
+ * With the option `renew` lists are always two stacks, and it says how much:
+ * when the first is empty, the oldest part of the back, renew / QUIRE_RENEW_MAX
+ * of it, goes to the zone, the rest comes to the front again, and the zone
+ * fills up the list. Bulk allocations take what the list has, then from the
+ * zone.
  *
  * Signal handlers. pcp_*_nolock() pop and push like the others (a handler
  * inside a sequence restarts it; a set's lock is only tried), and where that
  * fails try the zone lock, which the interrupted thread may hold.
  *
  * Sizes. All lists of a CPU together may park 1 / (8 x CPUs) of the zone: a
- * quarter of that is order 0's, a twelfth each other order's; an order whose
- * share is under two blocks (four with renewal) has no list. Within that, and
+ * quarter of that is order 0's, a twenty-fourth each other order's; an order
+ * for which a twelfth is under two blocks (four with the option renew) has no
+ * list. Within that, and
  * within the slots, a list's capacity follows its use: a slow visit raises it
  * by a batch when there were several since the last decay, a period without one
- * lowers it by a quarter.
+ * lowers it by a quarter. The types share what is an order's: where that is
+ * used up, a list grows by what the largest of the others loses.
  *
  * Decay. Every decay_ms, in somebody's slow path or quire_maintain(), sets are
  * looked at; one whose words have not changed since the last look is idle and
@@ -78,19 +90,29 @@
 #include "platform/platform.h"
 
 /*
- * Slots of each order: as many as fill a set. Order 9 is 2 MiB a block, so
- * capacity rather follows from the share above. A back has the second half.
+ * Slots of each type and order: as many as fill a set. Order 9 is 2 MiB a
+ * block, so capacity rather follows from the share above. A back has the second
+ * half with the option `renew`, else few of its own, a word's pages of order 0.
  */
-enum { MAX_SLOTS = 512 };
+enum { MAX_SLOTS = 512, BACK_SLOTS = 64, BACK_SLOTS_ABOVE = 7 };
 
-static const uint16_t slots_of[PCP_ORDERS] = { MAX_SLOTS, 384, 256, 128, 96,
-					       64,	  64,  64,  48,	 48 };
-enum { PCP_SLOTS = MAX_SLOTS + 384 + 256 + 128 + 96 + 64 * 3 + 48 * 2 };
+static const uint16_t slots_of[NR_CALL_TYPES][PCP_ORDERS] = {
+	[QUIRE_TYPE_UNMOVABLE] = { MAX_SLOTS, 384, 256, 128, 96, 64, 64, 64, 48,
+				   48 },
+	[QUIRE_TYPE_MOVABLE] = { 448, 160, 96, 64, 48, 32, 32, 32, 24, 24 },
+	[QUIRE_TYPE_RECLAIMABLE] = { 128, 64, 48, 24, 16, 12, 12, 12, 8, 8 },
+};
+enum {
+	PCP_SLOTS = 1664 + 960 + 332 +
+		    NR_CALL_TYPES * (BACK_SLOTS + 9 * BACK_SLOTS_ABOVE)
+};
 
-_Static_assert(sizeof(struct pcp_set) +
-			       NR_MOBILITY * PCP_SLOTS * sizeof(uint32_t) <=
+_Static_assert(sizeof(struct pcp_set) + PCP_SLOTS * sizeof(uint32_t) +
+			       PCP_STACKS * sizeof(struct pcp_stack_state) <=
 		       1u << CPU_SET_SHIFT,
 	       "a set fits its stride");
+_Static_assert(sizeof(struct pcp_set) + MAX_SLOTS * sizeof(uint32_t) <= 3072,
+	       "what single pages write keeps off struct quire's hot fields");
 
 /*
  * Sets of a CPU in the trylock way. With 16 threads a CPU and a third of their
@@ -101,6 +123,9 @@ enum { TRYLOCK_SETS = 4 };
 enum { RSEQ_SHARES = 4 };
 /* The part of a list that a trim leaves: the newest fourth. */
 enum { TRIM_KEEPS = 4 };
+/* The part of a CPU's share that a list of order 1 or more may park; few blocks
+ * of many pages keep many pageblocks from being whole. */
+enum { ABOVE_PART = 24 };
 /* Slow visits in a decay period from which on a list grows. */
 enum { GROW_VISITS = 4 };
 /* By how many blocks, at most. */
@@ -111,6 +136,51 @@ uint32_t pcp_default_sets(enum quire_way way)
 	uint32_t cpus = platform_possible_cpus();
 
 	return way == QUIRE_WAY_TRYLOCK ? TRYLOCK_SETS * cpus : cpus;
+}
+
+/* From now on frees push these stacks; in other CPUs' calls a little later. */
+static void set_back(struct pcp *pcp, unsigned back)
+{
+	atomic_store_explicit(&pcp->back, back, memory_order_relaxed);
+	if (pcp->fast_back)
+		atomic_store_explicit(pcp->fast_back, pcp_stack_offset(back),
+				      memory_order_relaxed);
+}
+
+/* `share` is what the lists of an order may hold together. */
+static void size_order(struct pcp *pcp, unsigned order, uint64_t share,
+		       unsigned stacks)
+{
+	uint64_t most = 0, batch;
+
+	if (share < 2)
+		share = 0;
+	for (unsigned type = 0; type < NR_CALL_TYPES; type++) {
+		uint64_t max = slots_of[type][order] / stacks;
+
+		if (max > share)
+			max = share;
+		pcp->high_max[type][order] = (uint16_t)max;
+		if (max > most)
+			most = max;
+	}
+	batch = most / 4;
+	if (batch > GROW_STEP)
+		batch = GROW_STEP;
+	if (batch == 0)
+		batch = 1;
+	pcp->share[order] = (uint32_t)(share < UINT32_MAX ? share : UINT32_MAX);
+	pcp->batch[order] = (uint16_t)batch;
+	pcp->high_min[order] = (uint16_t)(most < 2 * batch ? most : 2 * batch);
+}
+
+/* Of what a CPU may park, blocks for each stack of an order; two where a list
+ * would be none else. */
+static uint64_t share_of(uint64_t share, unsigned order, unsigned stacks)
+{
+	uint64_t blocks = (share / (order ? ABOVE_PART : 4) >> order) / stacks;
+
+	return blocks < 2 && (share / 12 >> order) / stacks >= 2 ? 2 : blocks;
 }
 
 void pcp_init(struct pcp *pcp, struct zone *zone, char *sets,
@@ -129,31 +199,15 @@ void pcp_init(struct pcp *pcp, struct zone *zone, char *sets,
 	pcp->reporter = settings->reporter;
 	pcp->decay_ms = settings->decay_ms;
 	pcp->renew = settings->renew;
-	pcp->back = settings->renew ? PCP_LISTS : 0;
+	pcp->fast_back = settings->fast_back;
+	set_back(pcp, settings->renew ? PCP_LISTS : 0);
 	pcp->step = pcp->way == QUIRE_WAY_TRYLOCK ? platform_possible_cpus()
 						  : nr_cpus;
 	if (pcp->step > nr_cpus)
 		pcp->step = nr_cpus;
 	atomic_init(&pcp->next_decay, platform_ms() + pcp->decay_ms);
-	for (unsigned order = 0; order < PCP_ORDERS; order++) {
-		uint64_t max = share / (order ? 12 : 4) >> order;
-		uint64_t batch;
-
-		if (max > slots_of[order])
-			max = slots_of[order];
-		max /= stacks;
-		if (max < 2)
-			max = 0;
-		batch = max / 4;
-		if (batch > GROW_STEP)
-			batch = GROW_STEP;
-		if (batch == 0)
-			batch = 1;
-		pcp->high_max[order] = (uint16_t)max;
-		pcp->batch[order] = (uint16_t)batch;
-		pcp->high_min[order] =
-			(uint16_t)(max < 2 * batch ? max : 2 * batch);
-	}
+	for (unsigned order = 0; order < PCP_ORDERS; order++)
+		size_order(pcp, order, share_of(share, order, stacks), stacks);
 	pcp->scarce = 2 * (uint64_t)nr_cpus * GROW_STEP;
 	if (pcp->scarce > pages / 16)
 		pcp->scarce = pages / 16;
@@ -188,6 +242,11 @@ static uint64_t counted(const _Atomic uint64_t *counter)
 	return atomic_load_explicit(counter, memory_order_relaxed);
 }
 
+static bool is_shut(const struct pcp *pcp)
+{
+	return atomic_load_explicit(&pcp->shut, memory_order_relaxed);
+}
+
 /* Of an open stack. */
 static unsigned capacity(const struct pcp_set *set, unsigned stack)
 {
@@ -195,27 +254,47 @@ static unsigned capacity(const struct pcp_set *set, unsigned stack)
 				    memory_order_relaxed);
 }
 
-static void set_capacity(struct pcp_set *set, unsigned stack, unsigned high)
+static void set_capacity(const struct pcp *pcp, struct pcp_set *set,
+			 unsigned stack, unsigned high)
 {
-	atomic_store_explicit(&set->state[stack].high, (uint16_t)high,
-			      memory_order_relaxed);
-	cpu_stack_open(&set->stack[stack], (uint16_t)high);
+	atomic_store_explicit(&pcp_stack_state(set, stack)->high,
+			      (uint16_t)high, memory_order_relaxed);
+	if (!is_shut(pcp))
+		cpu_stack_open(&set->stack[stack], (uint16_t)high);
 }
 
-static unsigned visits(const struct pcp_set *set, unsigned stack)
+static unsigned visits(struct pcp_set *set, unsigned stack)
 {
-	return atomic_load_explicit(&set->state[stack].visits,
+	return atomic_load_explicit(&pcp_stack_state(set, stack)->visits,
 				    memory_order_relaxed);
+}
+
+static void set_visits(struct pcp_set *set, unsigned stack, unsigned n)
+{
+	atomic_store_explicit(&pcp_stack_state(set, stack)->visits, (uint16_t)n,
+			      memory_order_relaxed);
+}
+
+/* Blocks that refills put on a stack, or drains and refills took off it. */
+static void count_entered(struct pcp_set *set, unsigned stack, uint64_t n)
+{
+	count_up(&pcp_stack_state(set, stack)->entered, n);
+}
+
+static void count_left(struct pcp_set *set, unsigned stack, uint64_t n)
+{
+	count_up(&pcp_stack_state(set, stack)->left, n);
 }
 
 /* --- a set, its lock held --- */
 
-static void set_open_stacks(struct pcp_set *set)
+static void set_open_stacks(const struct pcp *pcp, struct pcp_set *set)
 {
-	for (unsigned i = 0; i < PCP_STACKS; i++)
-		cpu_stack_open(&set->stack[i],
-			       atomic_load_explicit(&set->state[i].high,
-						    memory_order_relaxed));
+	for (unsigned i = 0; i < PCP_STACKS && !is_shut(pcp); i++)
+		cpu_stack_open(
+			&set->stack[i],
+			atomic_load_explicit(&pcp_stack_state(set, i)->high,
+					     memory_order_relaxed));
 }
 
 static void set_close_stacks(struct pcp_set *set)
@@ -229,20 +308,43 @@ static bool set_is_open(const struct pcp_set *set)
 	return atomic_load_explicit(&set->open, memory_order_relaxed);
 }
 
+static unsigned back_slots(unsigned order)
+{
+	return order ? BACK_SLOTS_ABOVE : BACK_SLOTS;
+}
+
+/* Without the option: so much that it and half a list are in the list's share.
+ */
+static unsigned back_capacity(const struct pcp *pcp, unsigned type,
+			      unsigned order)
+{
+	unsigned most = (pcp->high_max[type][order] + 1u) / 2;
+
+	return most < back_slots(order) ? most : back_slots(order);
+}
+
 /* First use of a set: until here its memory is untouched. */
 static void set_start(const struct pcp *pcp, struct pcp_set *set)
 {
 	size_t at = sizeof(*set);
 
 	for (unsigned list = 0; list < PCP_LISTS; list++) {
-		unsigned order = list % PCP_ORDERS;
-		unsigned back = pcp_back(pcp, list);
-		size_t bytes = slots_of[order] * sizeof(uint32_t);
+		unsigned order = list % PCP_ORDERS, type = list / PCP_ORDERS;
+		unsigned back = list + PCP_LISTS;
+		size_t bytes = slots_of[type][order] * sizeof(uint32_t);
+		/* Types that nobody asks for take nothing from an order. */
+		unsigned high = type == 0 ? pcp->high_min[order] : 0;
 
-		set->stack[back].slots = (uint32_t)(at + bytes / 2);
 		set->stack[list].slots = (uint32_t)at;
-		set_capacity(set, list, pcp->high_min[order]);
-		set_capacity(set, back, pcp->high_min[order]);
+		set_capacity(pcp, set, list, high);
+		if (pcp->renew) {
+			set->stack[back].slots = (uint32_t)(at + bytes / 2);
+		} else {
+			set->stack[back].slots = (uint32_t)(at + bytes);
+			at += back_slots(order) * sizeof(uint32_t);
+			high = back_capacity(pcp, type, order);
+		}
+		set_capacity(pcp, set, back, high);
 		at += bytes;
 	}
 	atomic_store_explicit(&set->open, true, memory_order_relaxed);
@@ -363,7 +465,7 @@ static void give_to_zone(const struct pcp *pcp, unsigned order, uint32_t n,
 }
 
 static uint64_t parked_word(const struct pcp *pcp, unsigned order,
-			    enum mobility type)
+			    enum quire_mobility type)
 {
 	return PAGE_PCP | order | page_tag(pcp->zone->id, type);
 }
@@ -397,8 +499,9 @@ static void fetch_ahead(const struct pcp *pcp, pfn_t pfn, unsigned n)
 }
 
 /* Of blocks that come from the zone. */
-static void park(const struct pcp *pcp, unsigned order, enum mobility type,
-		 unsigned n, const pfn_t *pfns, const uint64_t *zero)
+static void park(const struct pcp *pcp, unsigned order,
+		 enum quire_mobility type, unsigned n, const pfn_t *pfns,
+		 const uint64_t *zero)
 {
 	struct quire_page *pages = pcp->zone->map->pages;
 	uint64_t word = parked_word(pcp, order, type);
@@ -408,54 +511,55 @@ static void park(const struct pcp *pcp, unsigned order, enum mobility type,
 	park_word(pages, word, n, pfns, n ? *zero : 0);
 }
 
-static unsigned take_from_zone(const struct pcp *pcp, unsigned order,
-			       enum mobility type, uint32_t cpu, unsigned n,
-			       pfn_t *pfns)
+static unsigned take_from_zone(const struct pcp *pcp,
+			       const struct zone_ask *ask, uint32_t cpu,
+			       unsigned n, pfn_t *pfns)
 {
 	uint64_t zero[ZONE_BATCH / WORD_BITS];
-	unsigned got = zone_alloc(pcp->zone, order, type, cpu, n, pfns, zero);
+	enum quire_mobility kept;
+	unsigned got = zone_alloc(pcp->zone, ask, cpu, n, pfns, zero, &kept);
 
-	park(pcp, order, type, got, pfns, zero);
+	park(pcp, ask->order, kept, got, pfns, zero);
 	if (got >= WORD_BITS && pfns[0] - pfns[got - 1] == got - 1)
 		fetch_ahead(pcp, pfns[0], got);
 	return got;
 }
 
-static bool alloc_direct(struct pcp *pcp, unsigned order, enum mobility type,
+static bool alloc_direct(struct pcp *pcp, const struct zone_ask *ask,
 			 pfn_t *pfn)
 {
-	if (take_from_zone(pcp, order, type, PCP_CPU_NONE, 1, pfn) == 0)
+	if (take_from_zone(pcp, ask, PCP_CPU_NONE, 1, pfn) == 0)
 		return false;
 	count_up(&pcp->direct_allocs, 1);
 	return true;
 }
 
-bool pcp_alloc_exact(struct pcp *pcp, unsigned order, enum mobility type,
-		     uint64_t n, pfn_t *pfn, bool *zero)
+bool pcp_alloc_exact(struct pcp *pcp, const struct zone_ask *ask, uint64_t n,
+		     pfn_t *pfn, bool *zero)
 {
-	if (!zone_alloc_exact(pcp->zone, order, type, n, pfn, zero))
+	if (!zone_alloc_exact(pcp->zone, ask, n, pfn, zero))
 		return false;
 	count_up(&pcp->direct_allocs, n);
 	return true;
 }
 
-bool pcp_alloc_held(struct pcp *pcp, unsigned order, enum mobility type,
-		    pfn_t *pfn)
+bool pcp_alloc_held(struct pcp *pcp, const struct zone_ask *ask, pfn_t *pfn)
 {
+	enum quire_mobility kept;
 	uint64_t zero;
 
-	if (zone_alloc_locked(pcp->zone, order, type, PCP_CPU_NONE, 1, pfn,
-			      &zero) == 0)
+	if (zone_alloc_locked(pcp->zone, ask, PCP_CPU_NONE, 1, pfn, &zero,
+			      &kept) == 0)
 		return false;
-	park(pcp, order, type, 1, pfn, &zero);
+	park(pcp, ask->order, kept, 1, pfn, &zero);
 	count_up(&pcp->direct_allocs, 1);
 	return true;
 }
 
-bool pcp_alloc_exact_held(struct pcp *pcp, unsigned order, enum mobility type,
+bool pcp_alloc_exact_held(struct pcp *pcp, const struct zone_ask *ask,
 			  uint64_t n, pfn_t *pfn, bool *zero)
 {
-	if (!zone_alloc_exact_locked(pcp->zone, order, type, n, pfn, zero))
+	if (!zone_alloc_exact_locked(pcp->zone, ask, n, pfn, zero))
 		return false;
 	count_up(&pcp->direct_allocs, n);
 	return true;
@@ -468,41 +572,93 @@ void pcp_free_direct(struct pcp *pcp, unsigned order, uint32_t n,
 	count_up(&pcp->direct_frees, n);
 }
 
+/* A back whose blocks all go to the zone. */
+static bool goes_all(const struct pcp *pcp, unsigned stack)
+{
+	return pcp->renew == 0 && stack >= PCP_LISTS;
+}
+
+/* What a stack has above its new capacity goes to the zone. */
+static void cut_down(const struct pcp *pcp, struct pcp_set *set, uint32_t cpu,
+		     unsigned stack, unsigned high)
+{
+	pfn_t pfns[MAX_SLOTS];
+	uint32_t there, n;
+
+	set_capacity(pcp, set, stack, high);
+	there = cpu_stack_count(cpu_stack_word(&set->stack[stack]));
+	if (there <= high)
+		return;
+	n = set_pop(pcp, set, cpu, stack, pfns, there - high, CPU_STACK_MOVED);
+	count_left(set, stack, n);
+	give_to_zone(pcp, stack % PCP_ORDERS, n, pfns);
+}
+
+/* A stack is to hold that many: what the order has not got, other types' stacks
+ * lose, the largest first. */
+static void make_room(const struct pcp *pcp, struct pcp_set *set, uint32_t cpu,
+		      unsigned stack, unsigned high)
+{
+	unsigned order = stack % PCP_ORDERS;
+	unsigned first = stack / PCP_LISTS * PCP_LISTS + order;
+
+	for (unsigned i = 1; i < NR_CALL_TYPES; i++) {
+		unsigned sum = high, largest = stack, most = 0, less;
+
+		for (unsigned at = first; at < first + PCP_LISTS;
+		     at += PCP_ORDERS) {
+			unsigned has = at == stack ? 0 : capacity(set, at);
+
+			sum += has;
+			if (has > most) {
+				most = has;
+				largest = at;
+			}
+		}
+		if (sum <= pcp->share[order] || most == 0)
+			return;
+		less = sum - pcp->share[order];
+		cut_down(pcp, set, cpu, largest, most > less ? most - less : 0);
+	}
+}
+
 /*
  * A slow visit to a stack: capacity follows use. Two threads that share the set
  * can lose a visit of each other's, or a growth: the next visit goes on from
  * what the stack has. It may open a stack: who closes one has the lock alone.
  */
-static void visited(const struct pcp *pcp, struct pcp_set *set, unsigned stack)
+static void visited(const struct pcp *pcp, struct pcp_set *set, uint32_t cpu,
+		    unsigned stack)
 {
-	unsigned order = stack % PCP_ORDERS, most = pcp->high_max[order];
-	unsigned high = capacity(set, stack) + pcp->batch[order];
-	unsigned now = visits(set, stack) + 1;
+	unsigned order = stack % PCP_ORDERS;
+	unsigned type = stack % PCP_LISTS / PCP_ORDERS;
+	unsigned most = pcp->high_max[type][order];
+	unsigned high = capacity(set, stack), now = visits(set, stack) + 1;
 
 	if (now <= UINT16_MAX)
-		atomic_store_explicit(&set->state[stack].visits, (uint16_t)now,
-				      memory_order_relaxed);
-	if (now < GROW_VISITS || capacity(set, stack) == most)
+		set_visits(set, stack, now);
+	if ((high && now < GROW_VISITS) || high == most || goes_all(pcp, stack))
 		return;
 	schedule_point();
+	high += high ? pcp->batch[order] : pcp->high_min[order];
 	if (high > most)
 		high = most;
-	set_capacity(set, stack, high);
+	make_room(pcp, set, cpu, stack, high);
+	set_capacity(pcp, set, stack, high);
 }
 
 /*
  * Up to n blocks, in as many holds of the zone lock as it takes, into the slots
  * before `top`, the first one in the highest; returns how many.
  */
-static unsigned take_batches(const struct pcp *pcp, unsigned order,
-			     enum mobility type, uint32_t cpu, unsigned n,
-			     pfn_t *top)
+static unsigned take_batches(const struct pcp *pcp, const struct zone_ask *ask,
+			     uint32_t cpu, unsigned n, pfn_t *top)
 {
 	unsigned got = 0, now, more;
 
 	while (got < n) {
 		now = n - got < ZONE_BATCH ? n - got : ZONE_BATCH;
-		more = take_from_zone(pcp, order, type, cpu, now, top - now);
+		more = take_from_zone(pcp, ask, cpu, now, top - now);
 		if (more == 0)
 			break;
 		if (more < now)
@@ -521,14 +677,16 @@ static unsigned take_batches(const struct pcp *pcp, unsigned order,
 static unsigned take_back(struct pcp *pcp, struct pcp_set *set, uint32_t cpu,
 			  unsigned list, bool scarce, pfn_t *kept)
 {
-	unsigned back = pcp_back(pcp, list), most = capacity(set, list);
+	unsigned back = list + PCP_LISTS, most = capacity(set, list);
 	unsigned n =
 		set_pop(pcp, set, cpu, back, kept, MAX_SLOTS, CPU_STACK_MOVED);
 	unsigned out = scarce ? 0 : n * pcp->renew / QUIRE_RENEW_MAX;
 
+	if (goes_all(pcp, back))
+		out = n;
 	if (n - out > most)
 		out = n - most;
-	count_up(&set->state[back].left, n);
+	count_left(set, back, n);
 	give_to_zone(pcp, list % PCP_ORDERS, out, kept);
 	memmove(kept, kept + out, (n - out) * sizeof(*kept));
 	return n - out;
@@ -547,28 +705,32 @@ static unsigned half(unsigned high)
  * many.
  */
 static unsigned gather(struct pcp *pcp, struct pcp_set *set, uint32_t cpu,
-		       unsigned order, enum mobility type, pfn_t *top)
+		       const struct zone_ask *ask, pfn_t *top)
 {
-	bool scarce = zone_free_pages(pcp->zone) < pcp->scarce;
-	unsigned list = pcp_list(type, order), kept = 0, got = 0;
+	bool scarce = zone_free_pages(pcp->zone) < ask->floor + pcp->scarce;
+	unsigned list = pcp_list(ask->type, ask->order), kept = 0, got = 0;
 	unsigned wanted = scarce ? 1 : half(capacity(set, list));
 	pfn_t back[MAX_SLOTS];
 
-	if (pcp->renew) {
+	/* Of a list that another type has just cut down. */
+	if (wanted == 0)
+		wanted = 1;
+	if (pcp->renew ||
+	    cpu_stack_count(cpu_stack_word(&set->stack[list + PCP_LISTS]))) {
 		kept = take_back(pcp, set, cpu, list, scarce, back);
 		top -= kept;
 		memcpy(top, back, kept * sizeof(*top));
 	}
 	if (kept < wanted)
-		got = take_batches(pcp, order, type, cpu, wanted - kept, top);
+		got = take_batches(pcp, ask, cpu, wanted - kept, top);
 	return got + kept;
 }
 
 /* The list is empty: its top for the caller, the rest onto it. */
 static bool refill(struct pcp *pcp, struct pcp_set *set, uint32_t cpu,
-		   unsigned order, enum mobility type, pfn_t *pfn)
+		   const struct zone_ask *ask, pfn_t *pfn)
 {
-	unsigned list = pcp_list(type, order), n;
+	unsigned list = pcp_list(ask->type, ask->order), n;
 	pfn_t slots[MAX_SLOTS], *const top = slots + MAX_SLOTS;
 
 	if (!set_is_open(set))
@@ -576,9 +738,9 @@ static bool refill(struct pcp *pcp, struct pcp_set *set, uint32_t cpu,
 	/* Another thread of this CPU may have been here first. */
 	if (set_pop(pcp, set, cpu, list, pfn, 1, CPU_STACK_POPPED))
 		return true;
-	visited(pcp, set, list);
+	visited(pcp, set, cpu, list);
 	schedule_point();
-	n = gather(pcp, set, cpu, order, type, top);
+	n = gather(pcp, set, cpu, ask, top);
 	schedule_point();
 	if (n == 0)
 		return false;
@@ -586,15 +748,15 @@ static bool refill(struct pcp *pcp, struct pcp_set *set, uint32_t cpu,
 	count_up(&set->zone_allocs, 1);
 	count_up(&set->refills, 1);
 	if (set_push(pcp, set, cpu, list, top - n, n - 1))
-		count_up(&set->state[list].entered, n - 1);
+		count_entered(set, list, n - 1);
 	else
-		give_to_zone(pcp, order, n - 1, top - n);
+		give_to_zone(pcp, ask->order, n - 1, top - n);
 	return true;
 }
 
 /* The list is full: its oldest to the zone, then the block on top. */
 static void trim(struct pcp *pcp, struct pcp_set *set, uint32_t cpu,
-		 unsigned order, enum mobility type, pfn_t pfn)
+		 unsigned order, enum quire_mobility type, pfn_t pfn)
 {
 	unsigned back = pcp_back(pcp, pcp_list(type, order));
 	pfn_t all[MAX_SLOTS + 1];
@@ -602,7 +764,7 @@ static void trim(struct pcp *pcp, struct pcp_set *set, uint32_t cpu,
 
 	if (!set_is_open(set))
 		set_start(pcp, set);
-	visited(pcp, set, back);
+	visited(pcp, set, cpu, back);
 	schedule_point();
 	if (set_push(pcp, set, cpu, back, &pfn, 1))
 		return;
@@ -612,7 +774,7 @@ static void trim(struct pcp *pcp, struct pcp_set *set, uint32_t cpu,
 		return;
 	}
 	/* Fewer than it keeps if others popped meanwhile. */
-	keep = capacity(set, back) / TRIM_KEEPS;
+	keep = goes_all(pcp, back) ? 1 : capacity(set, back) / TRIM_KEEPS;
 	if (n + 1 > keep)
 		out = n + 1 - keep;
 	if (out > n)
@@ -621,11 +783,11 @@ static void trim(struct pcp *pcp, struct pcp_set *set, uint32_t cpu,
 	count_up(&set->drains, 1);
 	schedule_point();
 	if (set_push(pcp, set, cpu, back, all + out, n + 1 - out)) {
-		count_up(&set->state[back].left, out);
+		count_left(set, back, out);
 		schedule_point();
 		give_to_zone(pcp, order, out, all);
 	} else {
-		count_up(&set->state[back].left, n);
+		count_left(set, back, n);
 		give_to_zone(pcp, order, n, all);
 		pcp_free_direct(pcp, order, 1, &pfn);
 	}
@@ -633,40 +795,72 @@ static void trim(struct pcp *pcp, struct pcp_set *set, uint32_t cpu,
 
 /* --- the lists' own calls --- */
 
-bool pcp_alloc_slow(struct pcp *pcp, unsigned order, enum mobility type,
-		    pfn_t *pfn)
+/* This CPU's set, if the order has a list and lists are in use. */
+static struct pcp_set *set_for(const struct pcp *pcp, unsigned order,
+			       enum quire_mobility type, uint32_t *cpu)
 {
-	uint32_t cpu = this_cpu(pcp);
+	struct pcp_set *set;
+
+	*cpu = this_cpu(pcp);
+	if (order >= PCP_ORDERS || type >= NR_CALL_TYPES ||
+	    !pcp->high_max[type][order])
+		return NULL;
+	set = set_try(pcp, cpu);
+	/* With the lock: who shuts the lists has it alone. */
+	if (set && is_shut(pcp)) {
+		set_leave(pcp, set);
+		return NULL;
+	}
+	return set;
+}
+
+/* What a slow call does for others: lists are renewed or not, and decay. */
+static void look_after(struct pcp *pcp)
+{
+	unsigned back =
+		pcp->renew || zone_is_scattered(pcp->zone) ? PCP_LISTS : 0;
+
+	if (unlikely(pcp_back(pcp, 0) != back))
+		set_back(pcp, back);
+	pcp_maintain(pcp);
+}
+
+static bool alloc_slow(struct pcp *pcp, const struct zone_ask *ask, pfn_t *pfn)
+{
 	struct pcp_set *set = NULL;
+	uint32_t cpu;
 	bool ok;
 
-	if (order < PCP_ORDERS && pcp->high_max[order])
-		set = set_try(pcp, &cpu);
+	/* So that who only looks whether a zone has plenty takes no lock. */
+	if (ask->hint &&
+	    zone_free_pages(pcp->zone) + zone_deferred_pages(pcp->zone) <
+		    ask->floor + (UINT64_C(1) << ask->order))
+		return false;
+	if (!ask->may)
+		set = set_for(pcp, ask->order, ask->type, &cpu);
 	if (set) {
-		ok = refill(pcp, set, cpu, order, type, pfn);
+		ok = refill(pcp, set, cpu, ask, pfn);
 		set_leave(pcp, set);
 	} else {
-		ok = alloc_direct(pcp, order, type, pfn);
+		ok = alloc_direct(pcp, ask, pfn);
 	}
-	pcp_maintain(pcp);
+	look_after(pcp);
 	return ok;
 }
 
-void pcp_free_slow(struct pcp *pcp, unsigned order, enum mobility type,
+void pcp_free_slow(struct pcp *pcp, unsigned order, enum quire_mobility type,
 		   pfn_t pfn)
 {
-	uint32_t cpu = this_cpu(pcp);
-	struct pcp_set *set = NULL;
+	uint32_t cpu;
+	struct pcp_set *set = set_for(pcp, order, type, &cpu);
 
-	if (order < PCP_ORDERS && pcp->high_max[order])
-		set = set_try(pcp, &cpu);
 	if (set) {
 		trim(pcp, set, cpu, order, type, pfn);
 		set_leave(pcp, set);
 	} else {
 		pcp_free_direct(pcp, order, 1, &pfn);
 	}
-	pcp_maintain(pcp);
+	look_after(pcp);
 }
 
 /* In the trylock and bound ways: the fast path, under the set's lock. */
@@ -696,8 +890,8 @@ static bool free_locked_way(struct pcp *pcp, unsigned back, pfn_t pfn)
 	return ok;
 }
 
-static bool alloc_from_list(struct pcp *pcp, unsigned order, enum mobility type,
-			    pfn_t *pfn)
+static bool alloc_from_list(struct pcp *pcp, unsigned order,
+			    enum quire_mobility type, pfn_t *pfn)
 {
 	unsigned list = pcp_list(type, order);
 
@@ -711,26 +905,27 @@ static bool alloc_from_list(struct pcp *pcp, unsigned order, enum mobility type,
 	return true;
 }
 
-static bool free_to_list(struct pcp *pcp, unsigned order, enum mobility type,
-			 pfn_t pfn)
+static bool free_to_list(struct pcp *pcp, unsigned order,
+			 enum quire_mobility type, pfn_t pfn)
 {
 	unsigned back = pcp_back(pcp, pcp_list(type, order));
 
 	tsan_release(memmap_page(pcp->zone->map, pfn));
-	if (order >= PCP_ORDERS)
+	if (order >= PCP_ORDERS || type >= NR_CALL_TYPES)
 		return false;
 	if (pcp->way != QUIRE_WAY_RSEQ)
 		return free_locked_way(pcp, back, pfn);
 	return rseq_push(pcp->sets, pcp->nr_cpus, pcp_stack_offset(back), pfn);
 }
 
-bool pcp_alloc(struct pcp *pcp, unsigned order, enum mobility type, pfn_t *pfn)
+bool pcp_alloc(struct pcp *pcp, const struct zone_ask *ask, pfn_t *pfn)
 {
-	return alloc_from_list(pcp, order, type, pfn) ||
-	       pcp_alloc_slow(pcp, order, type, pfn);
+	return alloc_from_list(pcp, ask->order, ask->type, pfn) ||
+	       alloc_slow(pcp, ask, pfn);
 }
 
-void pcp_free(struct pcp *pcp, unsigned order, enum mobility type, pfn_t pfn)
+void pcp_free(struct pcp *pcp, unsigned order, enum quire_mobility type,
+	      pfn_t pfn)
 {
 	if (!free_to_list(pcp, order, type, pfn))
 		pcp_free_slow(pcp, order, type, pfn);
@@ -738,33 +933,32 @@ void pcp_free(struct pcp *pcp, unsigned order, enum mobility type, pfn_t pfn)
 
 /* --- without waiting: nothing is refilled, trimmed or looked after --- */
 
-bool pcp_alloc_nolock(struct pcp *pcp, unsigned order, enum mobility type,
-		      pfn_t *pfn)
+bool pcp_alloc_nolock(struct pcp *pcp, const struct zone_ask *ask, pfn_t *pfn)
 {
 	bool ok;
 
-	if (alloc_from_list(pcp, order, type, pfn))
+	if (alloc_from_list(pcp, ask->order, ask->type, pfn))
 		return true;
 	if (!zone_try_lock(pcp->zone))
 		return false;
-	ok = pcp_alloc_held(pcp, order, type, pfn);
+	ok = pcp_alloc_held(pcp, ask, pfn);
 	zone_unlock(pcp->zone);
 	return ok;
 }
 
-bool pcp_alloc_exact_nolock(struct pcp *pcp, unsigned order, enum mobility type,
+bool pcp_alloc_exact_nolock(struct pcp *pcp, const struct zone_ask *ask,
 			    uint64_t n, pfn_t *pfn, bool *zero)
 {
 	bool ok;
 
 	if (!zone_try_lock(pcp->zone))
 		return false;
-	ok = pcp_alloc_exact_held(pcp, order, type, n, pfn, zero);
+	ok = pcp_alloc_exact_held(pcp, ask, n, pfn, zero);
 	zone_unlock(pcp->zone);
 	return ok;
 }
 
-void pcp_free_nolock(struct pcp *pcp, unsigned order, enum mobility type,
+void pcp_free_nolock(struct pcp *pcp, unsigned order, enum quire_mobility type,
 		     pfn_t pfn)
 {
 	if (free_to_list(pcp, order, type, pfn))
@@ -822,22 +1016,25 @@ static void reverse(pfn_t *pfns, unsigned n)
 	}
 }
 
-size_t pcp_alloc_bulk(struct pcp *pcp, unsigned order, enum mobility type,
-		      size_t n, pfn_t *pfns)
+size_t pcp_alloc_bulk(struct pcp *pcp, const struct zone_ask *ask, size_t n,
+		      pfn_t *pfns)
 {
 	size_t got = 0;
 
 	schedule_point();
-	if (order < PCP_ORDERS && pcp->high_max[order])
-		got = alloc_bulk_from_list(pcp, pcp_list(type, order), n, pfns);
+	if (ask->order < PCP_ORDERS && pcp->high_max[ask->type][ask->order])
+		got = alloc_bulk_from_list(pcp, pcp_list(ask->type, ask->order),
+					   n, pfns);
 	if (got == n)
 		return n;
 	while (got < n) {
 		size_t now = n - got < ZONE_BATCH ? n - got : ZONE_BATCH;
-		unsigned more =
-			take_from_zone(pcp, order, type, owning_cpu(pcp),
-				       (unsigned)now, pfns + got);
+		unsigned more;
 
+		if (ask->may)
+			now = 1;
+		more = take_from_zone(pcp, ask, owning_cpu(pcp), (unsigned)now,
+				      pfns + got);
 		if (more == 0)
 			break;
 		reverse(pfns + got, more);
@@ -866,7 +1063,7 @@ static void set_drain(const struct pcp *pcp, struct pcp_set *set)
 		give_to_zone(pcp, i % PCP_ORDERS, n, pfns);
 		schedule_point();
 		cpu_stack_set_word(stack, word - n);
-		count_up(&set->state[i].left, n);
+		count_left(set, i, n);
 		count_up(&set->drains, 1);
 	}
 }
@@ -910,9 +1107,14 @@ void pcp_release_all(struct pcp *pcp)
 		struct pcp_set *set = pcp_set(pcp, cpu);
 
 		if (set_is_open(set))
-			set_open_stacks(set);
+			set_open_stacks(pcp, set);
 		lock_release_polled(&set->lock);
 	}
+}
+
+void pcp_shut(struct pcp *pcp, bool shut)
+{
+	atomic_store_explicit(&pcp->shut, shut, memory_order_relaxed);
 }
 
 /* --- decay --- */
@@ -924,10 +1126,10 @@ static bool set_idle(struct pcp_set *set)
 
 	for (unsigned i = 0; i < PCP_STACKS; i++) {
 		uint64_t word = cpu_stack_word(&set->stack[i]);
+		struct pcp_stack_state *state = pcp_stack_state(set, i);
 
-		idle = idle && word == set->state[i].seen &&
-		       visits(set, i) == 0;
-		set->state[i].seen = word;
+		idle = idle && word == state->seen && visits(set, i) == 0;
+		state->seen = word;
 	}
 	return idle;
 }
@@ -945,15 +1147,16 @@ static void set_shrink(const struct pcp *pcp, struct pcp_set *set)
 	for (unsigned i = 0; i < PCP_STACKS; i++) {
 		unsigned min = pcp->high_min[i % PCP_ORDERS];
 
+		if (goes_all(pcp, i))
+			continue;
 		if (visits(set, i) == 0 && capacity(set, i) > min) {
 			unsigned high = capacity(set, i) * 3 / 4;
 
 			if (high < min)
 				high = min;
-			set_capacity(set, i, high);
+			set_capacity(pcp, set, i, high);
 		}
-		atomic_store_explicit(&set->state[i].visits, 0,
-				      memory_order_relaxed);
+		set_visits(set, i, 0);
 	}
 }
 
@@ -970,7 +1173,7 @@ static bool set_decay(struct pcp *pcp, struct pcp_set *set, uint32_t cpu)
 			if (drained)
 				set_drain(pcp, set);
 			schedule_point();
-			set_open_stacks(set);
+			set_open_stacks(pcp, set);
 		}
 	}
 	set_shrink(pcp, set);
@@ -1020,9 +1223,10 @@ void pcp_count(struct pcp *pcp, struct pcp_count *count)
 			count->parked_blocks += here;
 			count->parked_pages += here << i % PCP_ORDERS;
 			count->pops += cpu_stack_pops(word);
-			count->pushes += cpu_stack_pops(word) + here +
-					 counted(&set->state[i].left) -
-					 counted(&set->state[i].entered);
+			count->pushes +=
+				cpu_stack_pops(word) + here +
+				counted(&pcp_stack_state(set, i)->left) -
+				counted(&pcp_stack_state(set, i)->entered);
 		}
 		lock_release_polled(&set->lock);
 	}

@@ -17,12 +17,12 @@
 #include "zone.h"
 
 /*
- * Lists for orders 0 to 9. A list is one stack; with renewal it is two: allocs
- * pop the one, frees push the other, its back, which lies PCP_LISTS on.
+ * Lists for orders 0 to 9. A list is one stack; while it is renewed it is two:
+ * allocs pop the one, frees push the other, its back, which lies PCP_LISTS on.
  */
 enum {
 	PCP_ORDERS = 10,
-	PCP_LISTS = NR_MOBILITY * PCP_ORDERS,
+	PCP_LISTS = NR_CALL_TYPES * PCP_ORDERS,
 	PCP_STACKS = 2 * PCP_LISTS
 };
 
@@ -40,16 +40,16 @@ struct pcp_stack_state {
 /*
  * One CPU's lists. A stack's word is stored at every alloc and free, and a load
  * is held up by an earlier store to the same offset of another 4 KiB; so the
- * stacks keep off the offsets where other hot words lie: multiples of 4 KiB
- * (descriptors of page 0 and of large blocks), the hot fields of struct quire,
- * and the main thread's struct rseq. The lock shares their first cache line.
- * Slots follow the struct, in the same CPU_SET_SHIFT bytes.
+ * stacks and the first slots keep off the offsets where other hot words lie:
+ * multiples of 4 KiB (descriptors of page 0 and of large blocks), the hot
+ * fields of struct quire, and the main thread's struct rseq. The lock shares
+ * the stacks' first cache line. Slots follow the struct, in the same
+ * CPU_SET_SHIFT bytes, the stacks' states are at the end of these.
  *
  * (a) atomic; (p) pcp lock; of the stacks, `word` also belongs to restartable
  * sequences (rseq way) while the set is open
  */
 struct pcp_set {
-	struct pcp_stack_state state[PCP_STACKS];
 	_Atomic uint64_t refills;     /* (a) */
 	_Atomic uint64_t drains;      /* (a) */
 	_Atomic uint64_t zone_allocs; /* (a) blocks a refill's caller got */
@@ -67,12 +67,16 @@ struct pcp {
 	unsigned key; /* bound way: the thread's struct pcp_seat */
 	struct zone *zone;
 	const struct reporter *reporter;
-	unsigned renew; /* of 64 blocks; 0: no backs */
-	unsigned back;	/* PCP_LISTS, or 0: frees push what allocs pop */
-	uint16_t high_max[PCP_ORDERS]; /* 0: the order has no lists */
+	unsigned renew; /* of 64 blocks; 0: as the zone is scattered or not */
+	/* (a) PCP_LISTS, or 0: frees push what allocs pop */
+	_Atomic uint32_t back;
+	_Atomic size_t *fast_back;  /* where fast frees read it, in bytes */
+	uint32_t share[PCP_ORDERS]; /* capacity of all types' lists together */
+	uint16_t high_max[NR_CALL_TYPES][PCP_ORDERS]; /* 0: no lists */
 	uint16_t high_min[PCP_ORDERS];
 	uint16_t batch[PCP_ORDERS]; /* capacity grows by this */
-	uint64_t scarce; /* free pages below which a refill takes one */
+	_Atomic bool shut; /* every list is closed, and stays so; (a) */
+	uint64_t scarce;   /* free pages below which a refill takes one */
 	uint64_t decay_ms;
 	_Atomic uint64_t next_decay; /* ms; (a) */
 	/* (a) blocks moved past the lists */
@@ -93,7 +97,7 @@ static inline unsigned pcp_list(unsigned type, unsigned order)
 /* The stack that frees to a list push. */
 static inline unsigned pcp_back(const struct pcp *pcp, unsigned list)
 {
-	return list + pcp->back;
+	return list + atomic_load_explicit(&pcp->back, memory_order_relaxed);
 }
 
 /* Where a stack lies in its set, as the sequences want it. */
@@ -107,6 +111,14 @@ static inline struct pcp_set *pcp_set(const struct pcp *pcp, uint32_t cpu)
 {
 	return (struct pcp_set *)(void *)(pcp->sets +
 					  ((size_t)cpu << CPU_SET_SHIFT));
+}
+
+static inline struct pcp_stack_state *pcp_stack_state(struct pcp_set *set,
+						      unsigned stack)
+{
+	char *end = (char *)set + ((size_t)1 << CPU_SET_SHIFT);
+
+	return (struct pcp_stack_state *)(void *)end - PCP_STACKS + stack;
 }
 
 static inline size_t pcp_sets_bytes(uint32_t nr_cpus)
@@ -124,6 +136,7 @@ struct pcp_settings {
 	unsigned renew; /* at most QUIRE_RENEW_MAX */
 	uint64_t decay_ms;
 	const struct reporter *reporter;
+	_Atomic size_t *fast_back; /* NULL: nobody reads it */
 };
 
 /* `sets` is zero-filled; nothing is written. */
@@ -131,34 +144,33 @@ void pcp_init(struct pcp *pcp, struct zone *zone, char *sets,
 	      const struct pcp_settings *settings);
 
 /*
- * One block, from this CPU's list or the zone. The state word is left to the
- * caller, but PAGE_ZERO stands in it if the memory is known to be zero.
+ * One block, from this CPU's list or the zone. Its state word says PAGE_PCP,
+ * its zone and type, and PAGE_ZERO if the memory is known to be zero; the rest
+ * is the caller's.
  */
-bool pcp_alloc(struct pcp *pcp, unsigned order, enum mobility type, pfn_t *pfn);
+bool pcp_alloc(struct pcp *pcp, const struct zone_ask *ask, pfn_t *pfn);
 /* Takes a block whose state word says PAGE_PCP to this CPU's list or the zone.
  */
-void pcp_free(struct pcp *pcp, unsigned order, enum mobility type, pfn_t pfn);
+void pcp_free(struct pcp *pcp, unsigned order, enum quire_mobility type,
+	      pfn_t pfn);
 /* The same by whoever may not wait, a signal handler among them; what cannot be
  * had at once is not had. */
-bool pcp_alloc_nolock(struct pcp *pcp, unsigned order, enum mobility type,
-		      pfn_t *pfn);
-bool pcp_alloc_exact_nolock(struct pcp *pcp, unsigned order, enum mobility type,
+bool pcp_alloc_nolock(struct pcp *pcp, const struct zone_ask *ask, pfn_t *pfn);
+bool pcp_alloc_exact_nolock(struct pcp *pcp, const struct zone_ask *ask,
 			    uint64_t n, pfn_t *pfn, bool *zero);
-void pcp_free_nolock(struct pcp *pcp, unsigned order, enum mobility type,
+void pcp_free_nolock(struct pcp *pcp, unsigned order, enum quire_mobility type,
 		     pfn_t pfn);
-/* The slow halves: what is done when rseq_pop() or rseq_push() said no. */
-bool pcp_alloc_slow(struct pcp *pcp, unsigned order, enum mobility type,
-		    pfn_t *pfn);
-void pcp_free_slow(struct pcp *pcp, unsigned order, enum mobility type,
+/* What is done when rseq_push() said no. */
+void pcp_free_slow(struct pcp *pcp, unsigned order, enum quire_mobility type,
 		   pfn_t pfn);
 /* Up to n blocks at once; returns how many. State words as pcp_alloc(). */
-size_t pcp_alloc_bulk(struct pcp *pcp, unsigned order, enum mobility type,
-		      size_t n, pfn_t *pfns);
+size_t pcp_alloc_bulk(struct pcp *pcp, const struct zone_ask *ask, size_t n,
+		      pfn_t *pfns);
 
 /* Past the lists: n pages of order 0 in a run, 2^order aligned; and back,
  * blocks whose state words nobody reads any more. */
-bool pcp_alloc_exact(struct pcp *pcp, unsigned order, enum mobility type,
-		     uint64_t n, pfn_t *pfn, bool *zero);
+bool pcp_alloc_exact(struct pcp *pcp, const struct zone_ask *ask, uint64_t n,
+		     pfn_t *pfn, bool *zero);
 void pcp_free_direct(struct pcp *pcp, unsigned order, uint32_t n,
 		     const pfn_t *pfns);
 
@@ -170,10 +182,12 @@ void pcp_free_direct(struct pcp *pcp, unsigned order, uint32_t n,
  */
 bool pcp_hold_all(struct pcp *pcp, bool drain);
 void pcp_release_all(struct pcp *pcp);
+/* Every set is held: whether its lists stay closed when it is released, so that
+ * all that is freed goes to the zone. */
+void pcp_shut(struct pcp *pcp, bool shut);
 /* Every set is held, and the zone's lock: what is not there does not exist. */
-bool pcp_alloc_held(struct pcp *pcp, unsigned order, enum mobility type,
-		    pfn_t *pfn);
-bool pcp_alloc_exact_held(struct pcp *pcp, unsigned order, enum mobility type,
+bool pcp_alloc_held(struct pcp *pcp, const struct zone_ask *ask, pfn_t *pfn);
+bool pcp_alloc_exact_held(struct pcp *pcp, const struct zone_ask *ask,
 			  uint64_t n, pfn_t *pfn, bool *zero);
 /* Timed work, if it is due; returns the sets drained. */
 unsigned pcp_maintain(struct pcp *pcp);

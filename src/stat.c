@@ -22,6 +22,11 @@ int quire_stat(const struct quire *q, struct quire_stat *stat, size_t stat_size)
 		.failures = load(&q->failures),
 		.refused = load(&q->refused),
 		.zeroed = load(&q->zeroed),
+		.waits = load(&q->waits),
+		.timeouts = load(&q->timeouts),
+		.reclaims = load(&q->reclaims),
+		.reclaimed = load(&q->reclaimed),
+		.given_back = load(&q->given_back),
 	};
 	struct pcp_count count = { 0 };
 	struct holds holds = { 0 };
@@ -31,6 +36,8 @@ int quire_stat(const struct quire *q, struct quire_stat *stat, size_t stat_size)
 		all.pages_free += zone_free_pages(q->zone[z]) +
 				  zone_deferred_pages(q->zone[z]);
 		all.zone_locks += load(&q->zone[z]->locks);
+		all.claims += load(&q->zone[z]->claims);
+		all.steals += load(&q->zone[z]->steals);
 		if (q->zone[z]->timed)
 			zone_holds(q->zone[z], &holds);
 	}

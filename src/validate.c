@@ -101,6 +101,8 @@ static uint64_t walk_set(struct walk *walk, struct pcp *pcp, uint32_t cpu)
 		uint32_t n = cpu_stack_count(cpu_stack_word(&set->stack[list]));
 		const pfn_t *pfns =
 			cpu_stack_items((char *)set, &set->stack[list]);
+		unsigned most = pcp->high_max[list % PCP_LISTS / PCP_ORDERS]
+					     [list % PCP_ORDERS];
 		uint64_t expected =
 			PAGE_PCP | list % PCP_ORDERS |
 			page_tag(walk->zone->id, list % PCP_LISTS / PCP_ORDERS);
@@ -117,10 +119,9 @@ static uint64_t walk_set(struct walk *walk, struct pcp *pcp, uint32_t cpu)
 					  (unsigned long long)word,
 					  (unsigned long long)expected);
 		}
-		if (n > pcp->high_max[list % PCP_ORDERS])
+		if (n > most)
 			violation(walk, "CPU %u, list %u: %u entries of %u",
-				  cpu, list, n,
-				  pcp->high_max[list % PCP_ORDERS]);
+				  cpu, list, n, most);
 		entries += n;
 	}
 	return entries;

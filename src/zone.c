@@ -19,6 +19,31 @@
  * change lists at every page. A block whose last page comes back returns to the
  * gigablock's map at once.
  *
+ * Types. A broken block has a mobility type: what it is there for. Calls ask
+ * for unmovable, movable or reclaimable pages, and are served, in this order,
+ *   1. from a block of their type;
+ *   2. from a whole block, which takes their type;
+ *   3. from a block of another type that becomes theirs: of each type in the
+ *      order of `fallbacks` the emptiest is looked at, and claimed if at least
+ *      half of it is free or of the caller's type already;
+ *   4. from a block of another type that stays so: the smallest run that fits.
+ * So a block changes its type only if that brings more than it spoils. While
+ * the zone is scattered (of the pages in broken blocks more than an eighth are
+ * free) 3 comes before 2, and so does 4 between movable and reclaimable pages:
+ * holes are filled before a whole block is broken, and types that can be
+ * emptied may mix. On traces that keeps up to 24 points more of the ideal
+ * whole. The search is cheap: the lists know which block is emptiest, and at
+ * most one block of a type is looked into, and only if it is not half free by
+ * itself. The other types are kept: blocks of theirs serve only calls that may
+ * use them (QUIRE_ATOMIC, QUIRE_CMA; isolated ones nobody), and what is free in
+ * them does not count for others. Nothing is ever claimed or stolen from them,
+ * and they stay broken when they are wholly free. An allocation of larger order
+ * that may use the high-atomic reserve adds its block to it, to 1 % of the
+ * zone.
+ *
+ * Floors. Every request says how many pages must stay free after it. It is
+ * checked under the lock, page by page: no race takes a zone below.
+ *
  * Gigablocks from `fresh` on have never been needed: they are whole, on no
  * list, their entries zero-filled. So creating a zone does not write them.
  *
@@ -28,7 +53,7 @@
  * fullest listed block when it is taken, never one broken for the purpose, and
  * it goes back to the lists when it is empty, whole, idle, drained, or when
  * somebody else would fail. Zones of less than 8 blocks a CPU and type have no
- * owned blocks.
+ * owned blocks. Kept types are not owned.
  *
  * Frees without the lock (QUIRE_NOLOCK) go on a list, linked through the
  * blocks' private words, that whoever has the lock next frees before anything
@@ -36,16 +61,19 @@
  * pushed to by compare-and-exchange and taken as a whole by exchange: there is
  * no ABA.
  *
- * Invariants (zone_validate checks them): free == free_whole + free_broken;
- * entry->free == clear bits of its map; entry->largest is exact; a broken block
- * is listed (by largest, bucket) if and only if it has a free page and no
- * owner; no broken block is wholly free; touched covers what is not free.
+ * Invariants (zone_validate checks them): free == free_whole + the sum of
+ * free_type; entry->free == clear bits of its map; entry->largest is exact; a
+ * broken block is listed (by type, largest, bucket) if and only if it has a
+ * free page and no owner; no broken block of a calls' type is wholly free;
+ * touched covers what is not free; idle blocks are whole.
  */
 #include "zone.h"
 
 #include "buddy.h"
 
 enum { OWNED_MIN_BLOCKS = 8 };
+/* Pages: see judge_scatter(). */
+enum { SCATTER_PART = 8, SCATTER_MIN = 8 << BLOCK_ORDER };
 /* A scan holds the lock for this many pageblocks at a time. */
 enum { SCAN_BLOCKS = 16 };
 
@@ -58,25 +86,26 @@ static void begin_hold(struct zone *zone)
 	schedule_point();
 }
 
-static void lock_zone(struct zone *zone)
+void zone_lock_uncounted(struct zone *zone)
 {
 	schedule_point();
 	lock_acquire(&zone->lock);
 	begin_hold(zone);
 }
 
-static void count_hold(struct zone *zone)
+/* The lock's holder alone writes it. */
+static void count_up(_Atomic uint64_t *counter)
 {
 	atomic_store_explicit(
-		&zone->locks,
-		atomic_load_explicit(&zone->locks, memory_order_relaxed) + 1,
+		counter,
+		atomic_load_explicit(counter, memory_order_relaxed) + 1,
 		memory_order_relaxed);
 }
 
 void zone_lock(struct zone *zone)
 {
-	lock_zone(zone);
-	count_hold(zone);
+	zone_lock_uncounted(zone);
+	count_up(&zone->locks);
 }
 
 bool zone_try_lock(struct zone *zone)
@@ -84,18 +113,48 @@ bool zone_try_lock(struct zone *zone)
 	if (!lock_try(&zone->lock))
 		return false;
 	begin_hold(zone);
-	count_hold(zone);
+	count_up(&zone->locks);
 	return true;
+}
+
+/*
+ * Scattered: of the pages in blocks that are not whole, more than an eighth are
+ * free, beside the blocks that CPUs are just filling. Until it is half of that
+ * again, so that it does not change all the time.
+ */
+static void judge_scatter(struct zone *zone)
+{
+	const uint32_t *free = zone->free_type;
+	uint64_t loose = (uint64_t)free[QUIRE_TYPE_UNMOVABLE] +
+			 free[QUIRE_TYPE_MOVABLE] +
+			 free[QUIRE_TYPE_RECLAIMABLE];
+	uint64_t used = zone->end - zone->first - zone->free_whole;
+	uint64_t limit = used / SCATTER_PART + SCATTER_MIN;
+	bool was = zone_is_scattered(zone);
+	bool is = loose > (was ? limit / 2 : limit);
+
+	if (unlikely(is != was))
+		atomic_store_explicit(&zone->scattered, is,
+				      memory_order_relaxed);
+}
+
+static uint64_t free_broken(const struct zone *zone)
+{
+	uint64_t sum = 0;
+
+	for (unsigned type = 0; type < QUIRE_NR_TYPES; type++)
+		sum += zone->free_type[type];
+	return sum;
 }
 
 void zone_unlock(struct zone *zone)
 {
 	assert_debug(zone_free_pages(zone) ==
-			     zone->free_whole + zone->free_broken,
-		     "zone %u: %llu free, %llu in whole and %llu in broken",
+			     zone->free_whole + free_broken(zone),
+		     "zone %u: %llu free, %u in whole and %llu in broken",
 		     zone->id, (unsigned long long)zone_free_pages(zone),
-		     (unsigned long long)zone->free_whole,
-		     (unsigned long long)zone->free_broken);
+		     zone->free_whole, (unsigned long long)free_broken(zone));
+	judge_scatter(zone);
 	schedule_point();
 	if (unlikely(zone->timed))
 		holds_end(&zone->holds);
@@ -114,12 +173,17 @@ void zone_holds(struct zone *zone, struct holds *sum)
 	lock_release(&zone->lock);
 }
 
-static void count_free(struct zone *zone, uint64_t *where, int64_t pages)
+static void count_all(struct zone *zone, int64_t pages)
 {
-	*where += (uint64_t)pages;
 	atomic_store_explicit(&zone->free,
 			      zone_free_pages(zone) + (uint64_t)pages,
 			      memory_order_relaxed);
+}
+
+static void count_free(struct zone *zone, uint32_t *where, int64_t pages)
+{
+	*where += (uint32_t)pages;
+	count_all(zone, pages);
 }
 
 /* --- entries --- */
@@ -135,18 +199,19 @@ static struct gigablock *gigablock_of(struct zone *zone, uint32_t pageblock)
 	       ((pageblock >> BLOCK_ORDER) - first_gigablock(zone));
 }
 
-/* A list's entries are pageblocks or gigablocks, by its order. */
-static struct block *entry_at(struct zone *zone, unsigned order, uint32_t index)
+/* `level` says what a list's entries are: 0 pageblocks, BLOCK_ORDER
+ * gigablocks. */
+static struct block *entry_at(struct zone *zone, unsigned level, uint32_t index)
 {
-	if (order < BLOCK_ORDER)
+	if (level == 0)
 		return memmap_pageblock(zone->map, index);
 	return &zone->gigablocks[index].block;
 }
 
-static uint32_t entry_index(struct zone *zone, unsigned order,
+static uint32_t entry_index(struct zone *zone, unsigned level,
 			    const struct block *block)
 {
-	if (order < BLOCK_ORDER)
+	if (level == 0)
 		return memmap_pageblock_index(zone->map, block);
 	return (uint32_t)((const struct gigablock *)(const void *)block -
 			  zone->gigablocks);
@@ -154,16 +219,21 @@ static uint32_t entry_index(struct zone *zone, unsigned order,
 
 /* --- lists --- */
 
+static struct zone_lists *lists_of(struct zone *zone, const struct block *block,
+				   unsigned level)
+{
+	return level == 0 ? &zone->lists[block->type] : &zone->gigablock_lists;
+}
+
 static unsigned bucket_of(const struct block *block)
 {
 	return (block->free - 1u) / (BLOCK_UNITS / NR_BUCKETS);
 }
 
-/* `level` is 0 for pageblocks and BLOCK_ORDER for gigablocks. */
 static void list_add(struct zone *zone, struct block *block, unsigned level)
 {
-	struct zone_lists *lists = &zone->lists[block->type];
-	unsigned order = level + block->largest - 1;
+	struct zone_lists *lists = lists_of(zone, block, level);
+	unsigned order = block->largest - 1u;
 	unsigned bucket = bucket_of(block);
 	uint32_t *head = &lists->head[order][bucket];
 	uint32_t link = entry_index(zone, level, block) + 1;
@@ -180,8 +250,8 @@ static void list_add(struct zone *zone, struct block *block, unsigned level)
 
 static void list_remove(struct zone *zone, struct block *block, unsigned level)
 {
-	struct zone_lists *lists = &zone->lists[block->type];
-	unsigned order = level + block->largest - 1;
+	struct zone_lists *lists = lists_of(zone, block, level);
+	unsigned order = block->largest - 1u;
 	unsigned bucket = block->bucket - 1u;
 	uint32_t *head = &lists->head[order][bucket];
 
@@ -223,19 +293,34 @@ static inline void list_update(struct zone *zone, struct block *block,
 		list_move(zone, block, level, largest);
 }
 
-/* The fullest listed entry of the smallest order that fits; NULL: none. */
-static struct block *fullest(struct zone *zone, enum mobility type,
-			     unsigned order, unsigned end_order)
+/* The fullest listed pageblock of the smallest order that fits; NULL: none. */
+static struct block *fullest(struct zone *zone, enum quire_mobility type,
+			     unsigned order)
 {
-	struct zone_lists *lists = &zone->lists[type];
-	uint64_t fits = lists->orders & bits_range(order, end_order - order);
-	unsigned bucket;
+	const struct zone_lists *lists = &zone->lists[type];
+	uint32_t fits = lists->orders >> order << order;
 
 	if (fits == 0)
 		return NULL;
 	order = bits_lowest(fits);
-	bucket = bits_lowest(lists->buckets[order]);
-	return entry_at(zone, order, lists->head[order][bucket] - 1);
+	return memmap_pageblock(
+		zone->map,
+		lists->head[order][bits_lowest(lists->buckets[order])] - 1);
+}
+
+/* The emptiest of the largest order, if that fits. */
+static struct block *emptiest(struct zone *zone, enum quire_mobility type,
+			      unsigned order)
+{
+	const struct zone_lists *lists = &zone->lists[type];
+	uint32_t fits = lists->orders >> order << order;
+
+	if (fits == 0)
+		return NULL;
+	order = bits_highest(fits);
+	return memmap_pageblock(
+		zone->map,
+		lists->head[order][bits_highest(lists->buckets[order])] - 1);
 }
 
 /* --- gigablocks: orders 9 to 18 --- */
@@ -263,18 +348,22 @@ static void start_gigablock(struct zone *zone, uint32_t index)
 /* The gigablock that serves this order, 9 to 18. */
 static struct gigablock *pick_gigablock(struct zone *zone, unsigned order)
 {
-	struct block *block;
+	const struct zone_lists *lists = &zone->gigablock_lists;
+	uint32_t fits;
 
-	/* Gigablocks have no type: they are on the first type's lists. */
-	while (!(block = fullest(zone, 0, order, QUIRE_NR_ORDERS))) {
+	order -= BLOCK_ORDER;
+	while ((fits = lists->orders >> order << order) == 0) {
 		if (zone->fresh == zone->nr_gigablocks)
 			return NULL;
 		start_gigablock(zone, zone->fresh++);
 	}
-	return (struct gigablock *)(void *)block;
+	order = bits_lowest(fits);
+	return &zone->gigablocks[lists->head[order][bits_lowest(
+					 lists->buckets[order])] -
+				 1];
 }
 
-/* Marks a run of pageblocks as touched; true if none of it was before. */
+/* A run of pageblocks is handed out; true if none of it was before. */
 static bool touch_pageblocks(struct zone *zone, struct gigablock *giga,
 			     unsigned unit, unsigned n)
 {
@@ -287,6 +376,7 @@ static bool touch_pageblocks(struct zone *zone, struct gigablock *giga,
 
 		before |= giga->touched[unit / WORD_BITS] & bits;
 		giga->touched[unit / WORD_BITS] |= bits;
+		giga->idle[unit / WORD_BITS] &= ~bits;
 		unit += here;
 		n -= here;
 	}
@@ -331,7 +421,7 @@ static void give_pageblocks(struct zone *zone, unsigned order, pfn_t pfn)
 /* --- pageblocks: orders 0 to 8 --- */
 
 /* Takes an entry into use; free and touched are the caller's to set. */
-static void start_pageblock(struct block *block, enum mobility type,
+static void start_pageblock(struct block *block, enum quire_mobility type,
 			    uint64_t map)
 {
 	for (unsigned w = 0; w < BLOCK_WORDS; w++)
@@ -343,23 +433,30 @@ static void start_pageblock(struct block *block, enum mobility type,
 	block->bucket = 0;
 }
 
+/* A pageblock that just was whole: broken, all its pages free, on no list. */
+static struct block *start_whole(struct zone *zone, pfn_t pfn, bool zero,
+				 enum quire_mobility type)
+{
+	struct block *block = memmap_pageblock(zone->map, pfn >> BLOCK_ORDER);
+
+	block->touched = zero ? 0 : ~UINT64_C(0);
+	start_pageblock(block, type, 0);
+	block->free = BLOCK_UNITS;
+	block->largest = BLOCK_ORDER + 1;
+	count_free(zone, &zone->free_type[type], BLOCK_UNITS);
+	return block;
+}
+
 /* A whole pageblock becomes a broken one with all its pages free. */
-static struct block *break_pageblock(struct zone *zone, enum mobility type)
+static struct block *break_pageblock(struct zone *zone,
+				     enum quire_mobility type)
 {
 	bool zero;
-	struct block *block;
 	pfn_t pfn;
 
 	if (!take_pageblocks(zone, BLOCK_ORDER, &pfn, &zero))
 		return NULL;
-	block = memmap_pageblock(zone->map, pfn >> BLOCK_ORDER);
-	if (!zero)
-		block->touched = ~UINT64_C(0);
-	start_pageblock(block, type, 0);
-	block->free = BLOCK_UNITS;
-	block->largest = BLOCK_ORDER + 1;
-	count_free(zone, &zone->free_broken, BLOCK_UNITS);
-	return block;
+	return start_whole(zone, pfn, zero, type);
 }
 
 /* A broken pageblock whose pages are all free becomes whole again. */
@@ -370,13 +467,15 @@ static void return_pageblock(struct zone *zone, struct block *block)
 	if (block->bucket)
 		list_remove(zone, block, 0);
 	block->broken = false;
-	count_free(zone, &zone->free_broken, -(int64_t)BLOCK_UNITS);
+	count_free(zone, &zone->free_type[block->type], -(int64_t)BLOCK_UNITS);
 	give_pageblocks(zone, BLOCK_ORDER, (pfn_t)(index << BLOCK_ORDER));
 }
 
-static uint32_t *owned_by(struct zone *zone, uint32_t cpu, enum mobility type)
+/* --- owned blocks --- */
+
+static uint32_t *owned_by(struct zone *zone, uint32_t cpu, unsigned type)
 {
-	return zone->owned + (size_t)cpu * NR_MOBILITY + type;
+	return zone->owned + (size_t)cpu * NR_CALL_TYPES + type;
 }
 
 static void disown(struct zone *zone, struct block *block)
@@ -396,32 +495,183 @@ static void own(struct zone *zone, struct block *block, uint32_t cpu)
 
 static void disown_all(struct zone *zone)
 {
-	for (uint32_t i = 0; i < zone->nr_owners * NR_MOBILITY; i++)
+	for (uint32_t i = 0; i < zone->nr_owners * NR_CALL_TYPES; i++)
 		if (zone->owned[i])
 			disown(zone,
 			       memmap_pageblock(zone->map, zone->owned[i] - 1));
 }
 
-/* The broken pageblock that serves this order, 0 to 8, for a CPU. */
-static struct block *pick_pageblock(struct zone *zone, unsigned order,
-				    enum mobility type, uint32_t cpu)
+/* --- types --- */
+
+/* Where a type goes when neither it nor a whole block has a run left. */
+static const uint8_t fallbacks[NR_CALL_TYPES][NR_CALL_TYPES - 1] = {
+	[QUIRE_TYPE_UNMOVABLE] = { QUIRE_TYPE_RECLAIMABLE, QUIRE_TYPE_MOVABLE },
+	[QUIRE_TYPE_MOVABLE] = { QUIRE_TYPE_RECLAIMABLE, QUIRE_TYPE_UNMOVABLE },
+	[QUIRE_TYPE_RECLAIMABLE] = { QUIRE_TYPE_UNMOVABLE, QUIRE_TYPE_MOVABLE },
+};
+
+static void set_type(struct zone *zone, struct block *block,
+		     enum quire_mobility type)
 {
-	bool owner = order == 0 && cpu < zone->nr_owners;
+	if (block->bucket)
+		list_remove(zone, block, 0);
+	zone->free_type[block->type] -= block->free;
+	zone->free_type[type] += block->free;
+	zone->highatomic += type == QUIRE_TYPE_HIGHATOMIC;
+	zone->highatomic -= block->type == QUIRE_TYPE_HIGHATOMIC;
+	block->type = (uint8_t)type;
+	list_update(zone, block, 0, block->largest);
+}
+
+/* Pages of the block that were handed out as that type. */
+static unsigned count_alike(const struct zone *zone, const struct block *block,
+			    enum quire_mobility type)
+{
+	const struct quire_page *page =
+		memmap_page(zone->map, memmap_pageblock_index(zone->map, block)
+					       << BLOCK_ORDER);
+	unsigned alike = 0;
+
+	for (unsigned i = 0; i < BLOCK_UNITS; i++) {
+		uint64_t word = page_word(page + i);
+
+		if ((word & PAGE_KIND_MASK) != PAGE_FREE &&
+		    page_type(word) == type)
+			alike += 1u << page_order(word);
+	}
+	return alike;
+}
+
+/* A block of another type that becomes one of this. */
+static struct block *claim(struct zone *zone, const struct zone_ask *ask)
+{
+	for (unsigned i = 0; i < NR_CALL_TYPES - 1; i++) {
+		struct block *block =
+			emptiest(zone, fallbacks[ask->type][i], ask->order);
+
+		if (!block ||
+		    (block->free < BLOCK_UNITS / 2 &&
+		     block->free + count_alike(zone, block, ask->type) <
+			     BLOCK_UNITS / 2))
+			continue;
+		set_type(zone, block, ask->type);
+		count_up(&zone->claims);
+		return block;
+	}
+	return NULL;
+}
+
+/* Pages that can be given up or moved may lie in each other's blocks. */
+static bool gets_on_with(enum quire_mobility type, enum quire_mobility other)
+{
+	return type != QUIRE_TYPE_UNMOVABLE && other != QUIRE_TYPE_UNMOVABLE;
+}
+
+/* A block of another type that serves and stays what it is. */
+static struct block *lend(struct zone *zone, const struct zone_ask *ask,
+			  bool any)
+{
+	for (unsigned i = 0; i < NR_CALL_TYPES - 1; i++) {
+		enum quire_mobility other = fallbacks[ask->type][i];
+		struct block *block = NULL;
+
+		if (any || gets_on_with(ask->type, other))
+			block = fullest(zone, other, ask->order);
+		if (block) {
+			count_up(&zone->steals);
+			return block;
+		}
+	}
+	return NULL;
+}
+
+/* In a scattered zone what is loose serves before a whole block is broken. */
+static struct block *pick_loose(struct zone *zone, const struct zone_ask *ask)
+{
+	struct block *block = claim(zone, ask);
+
+	return block ? block : lend(zone, ask, false);
+}
+
+/* There is no whole block left. */
+static struct block *fall_back(struct zone *zone, const struct zone_ask *ask)
+{
+	struct block *block = NULL;
+
+	if (zone->nr_owners) {
+		disown_all(zone);
+		block = fullest(zone, ask->type, ask->order);
+	}
+	if (block)
+		return block;
+	block = claim(zone, ask);
+	if (!block)
+		block = lend(zone, ask, true);
+	if (block)
+		watermark_boost(&zone->marks, BLOCK_UNITS);
+	return block;
+}
+
+/* A block of a type that is kept for such as this call. */
+static struct block *pick_kept(struct zone *zone, const struct zone_ask *ask)
+{
+	struct block *block = NULL;
+
+	if (ask->may & ZONE_HIGHATOMIC && ask->order)
+		block = fullest(zone, QUIRE_TYPE_HIGHATOMIC, ask->order);
+	if (!block && ask->may & ZONE_CMA)
+		block = fullest(zone, QUIRE_TYPE_CMA, ask->order);
+	return block;
+}
+
+/* The broken pageblock that serves, orders 0 to 8, for a CPU. */
+static struct block *pick_pageblock(struct zone *zone,
+				    const struct zone_ask *ask, uint32_t cpu)
+{
+	bool owner = ask->order == 0 && cpu < zone->nr_owners;
 	struct block *block;
 
-	if (owner && *owned_by(zone, cpu, type))
+	if (unlikely(ask->may) && (block = pick_kept(zone, ask)))
+		return block;
+	if (owner && *owned_by(zone, cpu, ask->type))
 		return memmap_pageblock(zone->map,
-					*owned_by(zone, cpu, type) - 1);
-	block = fullest(zone, type, order, BLOCK_ORDER);
+					*owned_by(zone, cpu, ask->type) - 1);
+	block = fullest(zone, ask->type, ask->order);
 	if (block && owner)
 		own(zone, block, cpu);
+	if (!block && zone_is_scattered(zone))
+		block = pick_loose(zone, ask);
 	if (!block)
-		block = break_pageblock(zone, type);
-	if (!block && zone->nr_owners) {
-		disown_all(zone);
-		block = fullest(zone, type, order, BLOCK_ORDER);
-	}
-	return block;
+		block = break_pageblock(zone, ask->type);
+	return likely(block) ? block : fall_back(zone, ask);
+}
+
+/* How many blocks leave the floor's pages free. */
+static unsigned above_floor(const struct zone *zone, const struct zone_ask *ask,
+			    unsigned n)
+{
+	uint64_t free =
+		zone_free_pages(zone) - zone->free_type[QUIRE_TYPE_ISOLATED];
+	uint64_t most;
+
+	if (!(ask->may & ZONE_HIGHATOMIC))
+		free -= zone->free_type[QUIRE_TYPE_HIGHATOMIC];
+	if (!(ask->may & ZONE_CMA))
+		free -= zone->free_type[QUIRE_TYPE_CMA];
+	if (free <= ask->floor)
+		return 0;
+	most = (free - ask->floor) >> ask->order;
+	return most < n ? (unsigned)most : n;
+}
+
+/* A zone too small for a block in each hundred keeps none. */
+static bool may_keep_more(const struct zone *zone)
+{
+	uint64_t hundredth = (zone->end - zone->first) / 100;
+
+	return hundredth >= BLOCK_UNITS &&
+	       zone->highatomic <
+		       align_up(hundredth, BLOCK_UNITS) / BLOCK_UNITS;
 }
 
 /* Blocks of one order that begin in the same 64 pages; bits from base on. */
@@ -479,7 +729,7 @@ static unsigned take_pages(struct zone *zone, struct block *block,
 			.zero = touch_pages(zone, block, before, order,
 					    &taken[i]),
 		};
-	count_free(zone, &zone->free_broken,
+	count_free(zone, &zone->free_type[block->type],
 		   (int64_t)block->free - (int64_t)free);
 	list_update(zone, block, 0, largest);
 	if (block->owner && block->free == 0)
@@ -491,35 +741,51 @@ static unsigned take_pages(struct zone *zone, struct block *block,
 enum { MAX_PARTS = ZONE_TAKE_WORDS - 1 + BUDDY_PARTS };
 
 /* Up to n blocks; returns how many parts they are. */
-static unsigned take_locked(struct zone *zone, unsigned order,
-			    enum mobility type, uint32_t cpu, unsigned n,
-			    struct part *parts)
+static unsigned take_locked(struct zone *zone, const struct zone_ask *ask,
+			    uint32_t cpu, unsigned n, struct part *parts)
 {
 	unsigned nr = 0;
 
+	n = above_floor(zone, ask, n);
 	while (n && nr < ZONE_TAKE_WORDS) {
 		struct block *block;
 		unsigned more;
 
-		if (order >= BLOCK_ORDER) {
+		if (ask->order >= BLOCK_ORDER) {
 			bool zero;
 
-			if (!take_pageblocks(zone, order, &parts[nr].base,
+			if (!take_pageblocks(zone, ask->order, &parts[nr].base,
 					     &zero))
 				break;
 			parts[nr].starts = 1;
 			parts[nr].zero = zero;
 			more = 1;
 		} else {
-			block = pick_pageblock(zone, order, type, cpu);
+			block = pick_pageblock(zone, ask, cpu);
 			if (!block)
 				break;
-			more = take_pages(zone, block, order, n, parts + nr);
+			more = take_pages(zone, block, ask->order, n,
+					  parts + nr);
 		}
 		while (more--)
 			n -= bits_count(parts[nr++].starts);
 	}
 	return nr;
+}
+
+/* The kept type that one block came from, which may have become one just now;
+ * else the caller's. */
+static enum quire_mobility kept_type(struct zone *zone,
+				     const struct zone_ask *ask, pfn_t pfn)
+{
+	struct block *block = memmap_pageblock(zone->map, pfn >> BLOCK_ORDER);
+
+	if (ask->order >= BLOCK_ORDER)
+		return ask->type;
+	if (ask->may & ZONE_HIGHATOMIC && ask->order &&
+	    block->type < NR_CALL_TYPES && may_keep_more(zone))
+		set_type(zone, block, QUIRE_TYPE_HIGHATOMIC);
+	return block->type < NR_CALL_TYPES ? ask->type : block->type;
 }
 
 /* The pfns of a part, highest first; returns how many. */
@@ -627,27 +893,32 @@ static unsigned group_by_word(unsigned order, const pfn_t **pfns,
 	return nr;
 }
 
-/* After pages came back. */
-static void pages_given(struct zone *zone, struct block *block,
-			unsigned largest)
+static noinline void whole_again(struct zone *zone, struct block *block)
 {
-	if (block->free == BLOCK_UNITS) {
-		if (block->owner) {
-			*owned_by(zone, block->owner - 1u, block->type) = 0;
-			block->owner = 0;
-		}
-		return_pageblock(zone, block);
-		return;
+	if (block->owner) {
+		*owned_by(zone, block->owner - 1u, block->type) = 0;
+		block->owner = 0;
 	}
-	list_update(zone, block, 0, largest);
+	return_pageblock(zone, block);
 }
 
-/* Its pages were counted already. */
+/* After pages came back. */
+static always_inline void pages_given(struct zone *zone, struct block *block,
+				      unsigned largest)
+{
+	if (block->free == BLOCK_UNITS && block->type < NR_CALL_TYPES)
+		whole_again(zone, block);
+	else
+		list_update(zone, block, 0, largest);
+}
+
+/* The zone has counted its pages already. */
 static void give_word(struct zone *zone, const struct free_word *word)
 {
 	struct block *block =
 		memmap_pageblock(zone->map, word->base >> BLOCK_ORDER);
 
+	zone->free_type[block->type] += word->n;
 	pages_given(zone, block,
 		    buddy_give_word_locked(block,
 					   word->base % BLOCK_UNITS / WORD_BITS,
@@ -664,7 +935,7 @@ static void give_block(struct zone *zone, unsigned order, pfn_t pfn)
 		return;
 	}
 	block = memmap_pageblock(zone->map, pfn >> BLOCK_ORDER);
-	count_free(zone, &zone->free_broken, INT64_C(1) << order);
+	count_free(zone, &zone->free_type[block->type], INT64_C(1) << order);
 	pages_given(zone, block,
 		    buddy_give_locked(block, pfn % BLOCK_UNITS, order));
 }
@@ -727,7 +998,7 @@ void zone_settle_locked(struct zone *zone)
 
 void zone_settle(struct zone *zone)
 {
-	lock_zone(zone);
+	zone_lock_uncounted(zone);
 	zone_unlock(zone);
 }
 
@@ -754,34 +1025,48 @@ static void fetch_entries(const struct zone *zone,
 
 /* --- the zone's own calls --- */
 
-unsigned zone_alloc_locked(struct zone *zone, unsigned order,
-			   enum mobility type, uint32_t cpu, unsigned n,
-			   pfn_t *pfns, uint64_t *zero)
+static unsigned take(struct zone *zone, const struct zone_ask *ask,
+		     uint32_t cpu, unsigned n, struct part *parts,
+		     enum quire_mobility *kept)
+{
+	unsigned nr;
+
+	assert_debug(n <= ZONE_BATCH && ask->order <= QUIRE_MAX_ORDER &&
+			     ask->type < NR_CALL_TYPES && (!ask->may || n == 1),
+		     "n %u, order %u, type %u, may %u", n, ask->order,
+		     ask->type, ask->may);
+	*kept = ask->type;
+	if (fault_hit(FAULT_ZONE))
+		return 0;
+	nr = take_locked(zone, ask, cpu, n, parts);
+	if (unlikely(ask->may) && nr)
+		*kept = kept_type(zone, ask,
+				  parts->base + bits_lowest(parts->starts));
+	return nr;
+}
+
+unsigned zone_alloc_locked(struct zone *zone, const struct zone_ask *ask,
+			   uint32_t cpu, unsigned n, pfn_t *pfns,
+			   uint64_t *zero, enum quire_mobility *kept)
 {
 	struct part parts[MAX_PARTS];
 	unsigned nr;
 
-	assert_debug(n <= ZONE_BATCH && order <= QUIRE_MAX_ORDER,
-		     "n %u, order %u", n, order);
 	assert_debug(lock_held(&zone->lock), "zone %u: not locked", zone->id);
-	if (fault_hit(FAULT_ZONE))
-		return 0;
-	nr = take_locked(zone, order, type, cpu, n, parts);
+	nr = take(zone, ask, cpu, n, parts, kept);
 	return parts_to_pfns(parts, nr, n, pfns, zero);
 }
 
 /* The same with a shorter hold: pfns are written when the lock is free. */
-unsigned zone_alloc(struct zone *zone, unsigned order, enum mobility type,
-		    uint32_t cpu, unsigned n, pfn_t *pfns, uint64_t *zero)
+unsigned zone_alloc(struct zone *zone, const struct zone_ask *ask, uint32_t cpu,
+		    unsigned n, pfn_t *pfns, uint64_t *zero,
+		    enum quire_mobility *kept)
 {
 	struct part parts[MAX_PARTS];
-	unsigned nr = 0;
+	unsigned nr;
 
-	assert_debug(n <= ZONE_BATCH && order <= QUIRE_MAX_ORDER,
-		     "n %u, order %u", n, order);
 	zone_lock(zone);
-	if (!fault_hit(FAULT_ZONE))
-		nr = take_locked(zone, order, type, cpu, n, parts);
+	nr = take(zone, ask, cpu, n, parts, kept);
 	zone_unlock(zone);
 	return parts_to_pfns(parts, nr, n, pfns, zero);
 }
@@ -801,7 +1086,8 @@ static void give_tail(struct zone *zone, pfn_t pfn, uint64_t pages)
 }
 
 /* A pageblock of a taken run that is kept in part: broken, nothing free. */
-static void break_taken(struct zone *zone, uint32_t index, enum mobility type)
+static void break_taken(struct zone *zone, uint32_t index,
+			enum quire_mobility type)
 {
 	struct block *block = memmap_pageblock(zone->map, index);
 
@@ -810,49 +1096,143 @@ static void break_taken(struct zone *zone, uint32_t index, enum mobility type)
 	block->free = 0;
 }
 
-bool zone_alloc_exact_locked(struct zone *zone, unsigned order,
-			     enum mobility type, uint64_t pages, pfn_t *pfn,
-			     bool *zero)
+bool zone_alloc_exact_locked(struct zone *zone, const struct zone_ask *ask,
+			     uint64_t pages, pfn_t *pfn, bool *zero)
 {
 	bool taken = false;
 
-	assert_debug(lock_held(&zone->lock), "zone %u: not locked", zone->id);
-	if (fault_hit(FAULT_ZONE))
+	assert_debug(lock_held(&zone->lock) && !ask->may,
+		     "zone %u: not locked, or may %u", zone->id, ask->may);
+	if (fault_hit(FAULT_ZONE) || above_floor(zone, ask, 1) == 0)
 		return false;
-	if (order >= BLOCK_ORDER) {
-		taken = take_pageblocks(zone, order, pfn, zero);
+	if (ask->order >= BLOCK_ORDER) {
+		taken = take_pageblocks(zone, ask->order, pfn, zero);
 		/* Single pages come back later: each kept pageblock needs its
 		 * entry. */
 		for (uint64_t at = 0; taken && at < pages; at += BLOCK_UNITS)
 			break_taken(zone,
 				    (uint32_t)((*pfn + at) >> BLOCK_ORDER),
-				    type);
+				    ask->type);
 	} else {
-		struct block *block =
-			pick_pageblock(zone, order, type, UINT32_MAX);
+		struct block *block = pick_pageblock(zone, ask, UINT32_MAX);
 		struct part part;
 		uint64_t clean;
 
 		taken = block &&
-			take_pages(zone, block, order, 1, &part) == 1 &&
+			take_pages(zone, block, ask->order, 1, &part) == 1 &&
 			parts_to_pfns(&part, 1, 1, pfn, &clean) == 1;
 		*zero = taken && clean;
 	}
 	if (taken)
 		give_tail(zone, (pfn_t)(*pfn + pages),
-			  (UINT64_C(1) << order) - pages);
+			  (UINT64_C(1) << ask->order) - pages);
 	return taken;
 }
 
-bool zone_alloc_exact(struct zone *zone, unsigned order, enum mobility type,
+bool zone_alloc_exact(struct zone *zone, const struct zone_ask *ask,
 		      uint64_t pages, pfn_t *pfn, bool *zero)
 {
 	bool taken;
 
 	zone_lock(zone);
-	taken = zone_alloc_exact_locked(zone, order, type, pages, pfn, zero);
+	taken = zone_alloc_exact_locked(zone, ask, pages, pfn, zero);
 	zone_unlock(zone);
 	return taken;
+}
+
+/* One with free pages at least; it goes whole if it is wholly free. */
+bool zone_unreserve_locked(struct zone *zone, enum quire_mobility type)
+{
+	struct block *block = emptiest(zone, QUIRE_TYPE_HIGHATOMIC, 0);
+
+	assert_debug(lock_held(&zone->lock), "zone %u: not locked", zone->id);
+	if (!block)
+		return false;
+	set_type(zone, block, type);
+	if (block->free == BLOCK_UNITS)
+		return_pageblock(zone, block);
+	return true;
+}
+
+struct gigablock *zone_gigablock_locked(struct zone *zone, uint32_t pageblock)
+{
+	struct gigablock *giga = gigablock_of(zone, pageblock);
+
+	while (giga >= zone->gigablocks + zone->fresh)
+		start_gigablock(zone, zone->fresh++);
+	return giga;
+}
+
+void zone_take_whole_locked(struct zone *zone, uint32_t pageblock)
+{
+	struct block *block = &gigablock_of(zone, pageblock)->block;
+
+	list_update(zone, block, BLOCK_ORDER,
+		    buddy_take_unit_locked(block, pageblock % BLOCK_UNITS));
+	count_free(zone, &zone->free_whole, -(int64_t)BLOCK_UNITS);
+}
+
+void zone_give_whole_locked(struct zone *zone, uint32_t pageblock)
+{
+	give_pageblocks(zone, BLOCK_ORDER, (pfn_t)(pageblock << BLOCK_ORDER));
+}
+
+/* A whole pageblock, known by number, is taken for a kept type. */
+static struct block *keep_whole(struct zone *zone, uint32_t pageblock,
+				enum quire_mobility type)
+{
+	struct gigablock *giga = gigablock_of(zone, pageblock);
+	unsigned unit = pageblock % BLOCK_UNITS;
+	struct block *block;
+
+	zone_take_whole_locked(zone, pageblock);
+	block = start_whole(zone, (pfn_t)(pageblock << BLOCK_ORDER),
+			    touch_pageblocks(zone, giga, unit, 1), type);
+	zone->highatomic += type == QUIRE_TYPE_HIGHATOMIC;
+	list_add(zone, block, 0);
+	return block;
+}
+
+static bool is_whole(struct zone *zone, uint32_t pageblock)
+{
+	const struct gigablock *giga = zone_gigablock_locked(zone, pageblock);
+	unsigned unit = pageblock % BLOCK_UNITS;
+
+	return !(giga->block.map[unit / WORD_BITS] >> unit % WORD_BITS & 1);
+}
+
+bool zone_set_type(struct zone *zone, uint32_t pageblock,
+		   enum quire_mobility type)
+{
+	struct block *block = memmap_pageblock(zone->map, pageblock);
+	bool ok = true;
+
+	zone_lock_uncounted(zone);
+	if (is_whole(zone, pageblock)) {
+		if (type >= NR_CALL_TYPES)
+			keep_whole(zone, pageblock, type);
+	} else if (block->broken) {
+		if (block->owner)
+			disown(zone, block);
+		set_type(zone, block, type);
+		if (block->free == BLOCK_UNITS && type < NR_CALL_TYPES)
+			return_pageblock(zone, block);
+	} else {
+		ok = false;
+	}
+	zone_unlock(zone);
+	return ok;
+}
+
+int zone_type(struct zone *zone, uint32_t pageblock)
+{
+	const struct block *block = memmap_pageblock(zone->map, pageblock);
+	int type;
+
+	zone_lock_uncounted(zone);
+	type = block->broken ? block->type : -1;
+	zone_unlock(zone);
+	return type;
 }
 
 /* Orders of which several blocks lie in a word. */
@@ -868,7 +1248,7 @@ static void give_words(struct zone *zone, unsigned order, unsigned n,
 
 		fetch_entries(zone, words, nr);
 		zone_lock(zone);
-		count_free(zone, &zone->free_broken, (pfns - first) << order);
+		count_all(zone, (pfns - first) << order);
 		for (unsigned i = 0; i < nr; i++)
 			give_word(zone, &words[i]);
 		zone_unlock(zone);
@@ -897,8 +1277,8 @@ void zone_disown(struct zone *zone, uint32_t cpu)
 {
 	if (cpu >= zone->nr_owners)
 		return;
-	lock_zone(zone);
-	for (unsigned type = 0; type < NR_MOBILITY; type++) {
+	zone_lock_uncounted(zone);
+	for (unsigned type = 0; type < NR_CALL_TYPES; type++) {
 		uint32_t owned = *owned_by(zone, cpu, type);
 
 		if (owned)
@@ -909,7 +1289,7 @@ void zone_disown(struct zone *zone, uint32_t cpu)
 
 void zone_disown_all(struct zone *zone)
 {
-	lock_zone(zone);
+	zone_lock_uncounted(zone);
 	disown_all(zone);
 	zone_unlock(zone);
 }
@@ -926,7 +1306,7 @@ size_t zone_gigablocks_bytes(pfn_t first, pfn_t end)
 
 size_t zone_owned_bytes(uint32_t owners)
 {
-	return (size_t)owners * NR_MOBILITY * sizeof(uint32_t);
+	return (size_t)owners * NR_CALL_TYPES * sizeof(uint32_t);
 }
 
 /* The zone's share of a pageblock that it has only in part is broken. */
@@ -943,7 +1323,7 @@ static void start_edge(struct zone *zone, uint32_t index)
 			block->map[i / WORD_BITS] |= UINT64_C(1)
 						     << i % WORD_BITS;
 	}
-	count_free(zone, &zone->free_broken, block->free);
+	count_free(zone, &zone->free_type[block->type], block->free);
 	list_update(zone, block, 0, buddy_largest_locked(block));
 }
 
@@ -967,7 +1347,7 @@ void zone_init(struct zone *zone, unsigned id, pfn_t first, pfn_t end,
 					 sizeof(*gigablocks));
 	zone->owned = owned;
 	if ((uint64_t)(tail - head + 1) / OWNED_MIN_BLOCKS >=
-	    (uint64_t)owners * NR_MOBILITY)
+	    (uint64_t)owners * NR_CALL_TYPES)
 		zone->nr_owners = owners;
 	if (whole > align_up(first, BLOCK_UNITS))
 		count_free(zone, &zone->free_whole,
@@ -978,13 +1358,40 @@ void zone_init(struct zone *zone, unsigned id, pfn_t first, pfn_t end,
 		start_edge(zone, tail);
 }
 
+void zone_describe(struct zone *zone, struct quire_zone_info *info)
+{
+	const struct watermarks *marks = &zone->marks;
+
+	zone_lock_uncounted(zone);
+	*info = (struct quire_zone_info){
+		.node = zone->node,
+		.kind = zone->kind,
+		.first_pfn = zone->first,
+		.pages = zone->end - zone->first,
+		.free = zone_free_pages(zone),
+		.free_whole = zone->free_whole,
+		.min = marks->min,
+		.low = marks->low,
+		.high = marks->high,
+		.boost = atomic_load_explicit(&marks->boost,
+					      memory_order_relaxed),
+		.claims = atomic_load(&zone->claims),
+		.steals = atomic_load(&zone->steals),
+	};
+	for (unsigned i = 0; i < QUIRE_NR_TYPES; i++)
+		info->free_type[i] = zone->free_type[i];
+	for (unsigned i = 0; i < QUIRE_NR_ZONES; i++)
+		info->reserve[i] = marks->reserve[i];
+	zone_unlock(zone);
+}
+
 void zone_runs(struct zone *zone, uint64_t runs[QUIRE_NR_ORDERS])
 {
 	uint32_t at = zone->first >> BLOCK_ORDER;
 	uint32_t end = (zone->end - 1) >> BLOCK_ORDER;
 
 	for (uint32_t i = 0; i < zone->nr_gigablocks; i++) {
-		lock_zone(zone);
+		zone_lock_uncounted(zone);
 		if (zone->fresh == i)
 			start_gigablock(zone, zone->fresh++);
 		buddy_runs_locked(&zone->gigablocks[i].block,
@@ -992,7 +1399,7 @@ void zone_runs(struct zone *zone, uint64_t runs[QUIRE_NR_ORDERS])
 		zone_unlock(zone);
 	}
 	while (at <= end) {
-		lock_zone(zone);
+		zone_lock_uncounted(zone);
 		for (unsigned i = 0; i < SCAN_BLOCKS && at <= end; i++, at++) {
 			struct block *block = memmap_pageblock(zone->map, at);
 

@@ -16,6 +16,7 @@
 #include "lock.h"
 #include "memmap.h"
 #include "quire/quire.h"
+#include "watermark.h"
 
 /*
  * What one hold of the zone lock takes and gives: words of maps, or blocks of
@@ -29,11 +30,10 @@ enum { ZONE_BATCH = 256 };
 /* Fullness classes of a list: by free units, 32 a class. */
 enum { NR_BUCKETS = 16 };
 
-/* A list index as heads and masks have it: order 0 to 8 of pageblocks with that
- * largest free order, 9 to 18 of gigablocks. */
+/* Blocks by their largest free order, 0 to 9 in units of the block. */
 struct zone_lists {
-	uint32_t head[QUIRE_NR_ORDERS][NR_BUCKETS]; /* (z) index + 1 */
-	uint16_t buckets[QUIRE_NR_ORDERS];	    /* (z) lists in use */
+	uint32_t head[BLOCK_ORDER + 1][NR_BUCKETS]; /* (z) index + 1 */
+	uint16_t buckets[BLOCK_ORDER + 1];	    /* (z) lists in use */
 	uint32_t orders;			    /* (z) buckets in use */
 };
 
@@ -46,26 +46,50 @@ struct zone_lists {
 struct zone {
 	struct lock lock cacheline_aligned;
 	bool timed;		/* (c) holds are measured */
+	_Atomic bool scattered; /* (a) blocks in use are worth packing */
 	uint32_t fresh;		/* (z) gigablocks from here on: untouched */
-	_Atomic uint64_t free;	/* (a) pages, owned blocks' included */
-	uint64_t free_whole;	/* (z) of them in wholly free pageblocks */
-	uint64_t free_broken;	/* (z) and in broken ones */
+	uint32_t free_whole;	/* (z) pages in wholly free pageblocks */
+	_Atomic uint64_t free;	/* (a) all of them, owned blocks' included */
 	_Atomic uint64_t locks; /* (a) acquisitions to alloc or free */
 	/* (a) Freed without the lock, until its next holder comes: a list by
 	 * pfn + 1 in the lower half, how many pages in the upper. */
 	_Atomic uint64_t deferred;
+	uint32_t free_type[QUIRE_NR_TYPES]; /* (z) pages in broken blocks */
 
 	unsigned id cacheline_aligned;	 /* (c) */
+	unsigned node;			 /* (c) */
+	enum quire_zone kind;		 /* (c) */
 	pfn_t first, end;		 /* (c) [first, end) */
 	struct memmap *map;		 /* (c) */
 	const struct reporter *reporter; /* (c) */
 	struct gigablock *gigablocks;	 /* (c) [0] holds `first` */
 	uint32_t nr_gigablocks;		 /* (c) */
-	uint32_t nr_owners; /* (c) 0: the zone is too small for that */
-	uint32_t *owned;    /* (z) [owner][type]: pageblock + 1 */
+	uint32_t nr_owners;  /* (c) 0: the zone is too small for that */
+	uint32_t *owned;     /* (z) [owner][type]: pageblock + 1 */
+	uint32_t highatomic; /* (z) pageblocks of that type */
+	_Atomic uint64_t claims, steals; /* (a) */
+	struct watermarks marks;	 /* (c), and the boost (a) */
+	/* (a) Pages promised to calls that wait in line; theirs to write. */
+	_Atomic uint64_t owed;
 
-	struct zone_lists lists[NR_MOBILITY] cacheline_aligned;
+	struct zone_lists lists[QUIRE_NR_TYPES] cacheline_aligned;
+	struct zone_lists gigablock_lists;
 	struct holds holds; /* (z) */
+};
+
+/* What is wanted of a zone. */
+enum {
+	ZONE_HIGHATOMIC = 1 << 0, /* blocks kept for that will do, too */
+	ZONE_CMA = 1 << 1,
+};
+struct zone_ask {
+	unsigned order;
+	enum quire_mobility type; /* one of NR_CALL_TYPES */
+	unsigned may;		  /* ZONE_HIGHATOMIC | ZONE_CMA */
+	/* Pages that must stay free, those it may not use left out; and whether
+	 * the count, read without the lock, is enough to give up. */
+	uint64_t floor;
+	bool hint;
 };
 
 /* Bytes of gigablock entries for [first, end), and of the owner table. */
@@ -79,12 +103,21 @@ void zone_init(struct zone *zone, unsigned id, pfn_t first, pfn_t end,
 	       struct memmap *map, struct gigablock *gigablocks,
 	       uint32_t *owned, uint32_t owners,
 	       const struct reporter *reporter);
+/* Before anybody is inside. */
+static inline void zone_place(struct zone *zone, unsigned node,
+			      enum quire_zone kind)
+{
+	zone->node = node;
+	zone->kind = kind;
+}
 
 /* From now on holds of the lock are measured; before anybody is inside. */
 void zone_time_holds(struct zone *zone);
 /* Adds the zone's holds to *sum. */
 void zone_holds(struct zone *zone, struct holds *sum);
 
+/* To look, or for what is neither an alloc nor a free. */
+void zone_lock_uncounted(struct zone *zone);
 /* Counted as an acquisition to alloc or free. */
 void zone_lock(struct zone *zone);
 /* For who may not wait, a signal handler among them. */
@@ -92,28 +125,41 @@ bool zone_try_lock(struct zone *zone);
 void zone_unlock(struct zone *zone);
 
 /*
- * Takes up to n <= ZONE_BATCH blocks of an order, 0 to 18, for a CPU (or
- * UINT32_MAX for nobody), as many as one hold has; returns how many, 0 when no
- * run is left. In pfns[] the first one, of a run the lowest, comes last: as a
- * stack wants it. Bit i % 64 of zero[i / 64]: the memory of pfns[i] was never
- * handed out.
+ * Takes up to n <= ZONE_BATCH blocks, orders 0 to 18, for a CPU (or UINT32_MAX
+ * for nobody), as many as one hold has; returns how many, 0 when no run is left
+ * above the floor. In pfns[] the first one, of a run the lowest, comes last: as
+ * a stack wants it. Bit i % 64 of zero[i / 64]: the memory of pfns[i] was never
+ * handed out. What comes from a block that is not of a calls' type, *kept says
+ * whose it is; such come one at a time.
  */
-unsigned zone_alloc(struct zone *zone, unsigned order, enum mobility type,
-		    uint32_t cpu, unsigned n, pfn_t *pfns, uint64_t *zero);
+unsigned zone_alloc(struct zone *zone, const struct zone_ask *ask, uint32_t cpu,
+		    unsigned n, pfn_t *pfns, uint64_t *zero,
+		    enum quire_mobility *kept);
 /*
  * Takes the first `pages` pages of a block of 2^order, the rest staying free
  * throughout: nobody else can fail for pages that are only passing by.
  */
-bool zone_alloc_exact(struct zone *zone, unsigned order, enum mobility type,
+bool zone_alloc_exact(struct zone *zone, const struct zone_ask *ask,
 		      uint64_t pages, pfn_t *pfn, bool *zero);
 /* The same with the zone lock held, so that several zones can be asked at one
  * moment. */
-unsigned zone_alloc_locked(struct zone *zone, unsigned order,
-			   enum mobility type, uint32_t cpu, unsigned n,
-			   pfn_t *pfns, uint64_t *zero);
-bool zone_alloc_exact_locked(struct zone *zone, unsigned order,
-			     enum mobility type, uint64_t pages, pfn_t *pfn,
-			     bool *zero);
+unsigned zone_alloc_locked(struct zone *zone, const struct zone_ask *ask,
+			   uint32_t cpu, unsigned n, pfn_t *pfns,
+			   uint64_t *zero, enum quire_mobility *kept);
+bool zone_alloc_exact_locked(struct zone *zone, const struct zone_ask *ask,
+			     uint64_t pages, pfn_t *pfn, bool *zero);
+/* Whether a block of a kind kept for QUIRE_ATOMIC became anybody's again. */
+bool zone_unreserve_locked(struct zone *zone, enum quire_mobility type);
+
+/*
+ * What a pageblock is there for from now on; false if it is part of a live
+ * block of order 9 and more, which has no entry to say so. The type of one that
+ * is broken, else -1.
+ */
+bool zone_set_type(struct zone *zone, uint32_t pageblock,
+		   enum quire_mobility type);
+int zone_type(struct zone *zone, uint32_t pageblock);
+
 /* Frees n blocks of an order, in as many holds as it takes. */
 void zone_free(struct zone *zone, unsigned order, unsigned n,
 	       const pfn_t *pfns);
@@ -135,6 +181,12 @@ static inline uint64_t zone_free_pages(const struct zone *zone)
 	return atomic_load_explicit(&zone->free, memory_order_relaxed);
 }
 
+/* Whether what is freed should come here before it is handed out again. */
+static inline bool zone_is_scattered(const struct zone *zone)
+{
+	return atomic_load_explicit(&zone->scattered, memory_order_relaxed);
+}
+
 /* Of blocks whose free is deferred. */
 static inline uint64_t zone_deferred_pages(const struct zone *zone)
 {
@@ -142,8 +194,47 @@ static inline uint64_t zone_deferred_pages(const struct zone *zone)
 	       32;
 }
 
+/*
+ * Blocks that nobody uses (zone_idle.c). `look` numbers the times that a zone
+ * was looked through, 1 to ZONE_LOOKS and round.
+ */
+enum { ZONE_LOOKS = 255 };
+void zone_look(struct zone *zone, uint8_t look);
+
+struct zone_idle {
+	uint32_t pageblock;
+	uint16_t rank; /* larger and longer idle: higher; 0: none */
+};
+/*
+ * The n highest ranked of the wholly free pageblocks that were handed out once,
+ * did not go back since, and are idle for min_age looks; returns how many.
+ * best[] holds candidates already, or 0, and is the best of both after.
+ */
+void zone_find_idle(struct zone *zone, uint8_t look, unsigned min_age,
+		    struct zone_idle *best, unsigned n);
+/* Out of the zone, if it is still as found; and back, its memory gone: fresh
+ * says as when the region began. */
+bool zone_take_idle(struct zone *zone, uint32_t pageblock);
+void zone_put_idle(struct zone *zone, uint32_t pageblock, bool gone,
+		   bool fresh);
+/* Up to n pageblocks from *next on whose hugepage is lost and that are in full
+ * use; returns how many. UINT32_MAX in *next: the end. */
+unsigned zone_find_lost(struct zone *zone, uint32_t *next, uint32_t *blocks,
+			unsigned n);
+/* It has one again. */
+void zone_regained(struct zone *zone, uint32_t pageblock);
+
+/* Counts and marks as they are together at one moment. */
+void zone_describe(struct zone *zone, struct quire_zone_info *info);
+
 /* Adds to runs[k] the maximal free runs of order k. */
 void zone_runs(struct zone *zone, uint64_t runs[QUIRE_NR_ORDERS]);
+
+/* For the zone's other files: the gigablock of a pageblock, started, and that
+ * its map changed. The lock is held. */
+struct gigablock *zone_gigablock_locked(struct zone *zone, uint32_t pageblock);
+void zone_take_whole_locked(struct zone *zone, uint32_t pageblock);
+void zone_give_whole_locked(struct zone *zone, uint32_t pageblock);
 
 /* Whether a page of the zone is free in it; and whether its pageblock is wholly
  * free and was never handed out. Nobody is inside. */

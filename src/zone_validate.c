@@ -9,7 +9,8 @@
 struct check {
 	struct zone *zone;
 	unsigned violations;
-	uint64_t whole, broken; /* free pages seen */
+	uint64_t whole, type[QUIRE_NR_TYPES]; /* free pages seen */
+	uint32_t highatomic;		      /* blocks of that type */
 	uint64_t listed_blocks; /* entries that say they are on a list */
 	uint64_t listed_gigablocks;
 };
@@ -88,8 +89,10 @@ static void check_entry(struct check *check, const struct block *block,
 			      block->bucket)
 		violation(check, "%s %u: bucket %u, free %u", name, index,
 			  block->bucket, block->free);
-	if (block->type >= NR_MOBILITY)
-		violation(check, "%s %u: type %u", name, index, block->type);
+	if (block->type >= QUIRE_NR_TYPES ||
+	    (block->owner && block->type >= NR_CALL_TYPES))
+		violation(check, "%s %u: type %u, owner %u", name, index,
+			  block->type, block->owner);
 }
 
 static void check_pageblock(struct check *check, uint32_t index)
@@ -108,9 +111,10 @@ static void check_pageblock(struct check *check, uint32_t index)
 	if (!block->broken)
 		return;
 	check_entry(check, block, "pageblock", index);
-	check->broken += block->free;
+	check->type[block->type % QUIRE_NR_TYPES] += block->free;
+	check->highatomic += block->type == QUIRE_TYPE_HIGHATOMIC;
 	check->listed_blocks += block->bucket != 0;
-	if (block->free == BLOCK_UNITS)
+	if (block->free == BLOCK_UNITS && block->type < NR_CALL_TYPES)
 		violation(check, "pageblock %u: broken, but wholly free",
 			  index);
 	for (unsigned i = 0; i < BLOCK_UNITS; i++, pfn++) {
@@ -125,7 +129,7 @@ static void check_pageblock(struct check *check, uint32_t index)
 				  (unsigned long long)pfn);
 	}
 	if (block->owner &&
-	    zone->owned[(block->owner - 1u) * NR_MOBILITY + block->type] !=
+	    zone->owned[(block->owner - 1u) * NR_CALL_TYPES + block->type] !=
 		    index + 1)
 		violation(check, "pageblock %u: owner %u does not know it",
 			  index, block->owner);
@@ -140,7 +144,9 @@ static void check_gigablock(struct check *check, uint32_t index)
 
 	if (index >= zone->fresh) {
 		for (unsigned w = 0; w < BLOCK_WORDS; w++)
-			if (block->map[w] || zone->gigablocks[index].touched[w])
+			if (block->map[w] ||
+			    zone->gigablocks[index].touched[w] ||
+			    zone->gigablocks[index].idle[w])
 				violation(check,
 					  "gigablock %u: used, but "
 					  "not started",
@@ -149,43 +155,47 @@ static void check_gigablock(struct check *check, uint32_t index)
 	}
 	check_entry(check, block, "gigablock", index);
 	check->listed_gigablocks += block->bucket != 0;
-	for (unsigned i = 0; i < BLOCK_UNITS; i++)
-		if (!lies_inside(zone, pageblock + i) &&
-		    !bit_is_set(block->map, i))
+	for (unsigned i = 0; i < BLOCK_UNITS; i++) {
+		bool whole = !bit_is_set(block->map, i);
+
+		if (whole && !lies_inside(zone, pageblock + i))
 			violation(check,
 				  "pageblock %u: whole, but not all in "
 				  "zone %u",
 				  pageblock + i, zone->id);
+		if (!whole && bit_is_set(zone->gigablocks[index].idle, i))
+			violation(check, "pageblock %u: idle, but in use",
+				  pageblock + i);
+	}
 }
 
-/* Walks one list; returns its entries. */
-static uint64_t check_list(struct check *check, unsigned type, unsigned order,
+/* Walks one list of pageblocks (level 0) or gigablocks; returns its entries. */
+static uint64_t check_list(struct check *check, const struct zone_lists *lists,
+			   unsigned level, unsigned type, unsigned order,
 			   unsigned bucket)
 {
 	struct zone *zone = check->zone;
-	unsigned level = order < BLOCK_ORDER ? 0 : BLOCK_ORDER;
 	uint32_t before = 0;
-	uint32_t link = zone->lists[type].head[order][bucket];
-	bool marked = zone->lists[type].buckets[order] >> bucket & 1;
+	uint32_t link = lists->head[order][bucket];
+	bool marked = lists->buckets[order] >> bucket & 1;
 	uint64_t n = 0;
 
 	if (marked != (link != 0))
-		violation(check, "list %u/%u/%u: mask %d, head %u", type, order,
-			  bucket, marked, link);
+		violation(check, "list %u/%u/%u: mask %d, head %u", type,
+			  level + order, bucket, marked, link);
 	while (link) {
 		const struct block *block =
 			level ? &zone->gigablocks[link - 1].block
 			      : memmap_pageblock(zone->map, link - 1);
 
 		if (block->prev != before || block->type != type ||
-		    level + block->largest - 1 != order ||
-		    block->bucket != bucket + 1)
+		    block->largest - 1u != order || block->bucket != bucket + 1)
 			violation(check,
 				  "list %u/%u/%u: entry %u has prev %u for %u, "
 				  "type %u, largest %u, bucket %u",
-				  type, order, bucket, link - 1, block->prev,
-				  before, block->type, block->largest,
-				  block->bucket);
+				  type, level + order, bucket, link - 1,
+				  block->prev, before, block->type,
+				  block->largest, block->bucket);
 		before = link;
 		link = block->next;
 		if (++n > UINT32_MAX)
@@ -194,26 +204,36 @@ static uint64_t check_list(struct check *check, unsigned type, unsigned order,
 	return n;
 }
 
+/* All lists of a type, or of gigablocks; returns their entries. */
+static uint64_t check_type_lists(struct check *check,
+				 const struct zone_lists *lists, unsigned level,
+				 unsigned type)
+{
+	uint64_t entries = 0;
+
+	for (unsigned order = 0; order <= BLOCK_ORDER; order++) {
+		bool marked = lists->orders >> order & 1;
+
+		if (marked != (lists->buckets[order] != 0))
+			violation(check, "lists %u/%u: mask %d, buckets 0x%x",
+				  type, level + order, marked,
+				  lists->buckets[order]);
+		for (unsigned b = 0; b < NR_BUCKETS; b++)
+			entries +=
+				check_list(check, lists, level, type, order, b);
+	}
+	return entries;
+}
+
 static void check_lists(struct check *check)
 {
-	uint64_t blocks = 0, gigablocks = 0;
+	struct zone *zone = check->zone;
+	uint64_t blocks = 0, gigablocks;
 
-	for (unsigned type = 0; type < NR_MOBILITY; type++)
-		for (unsigned order = 0; order < QUIRE_NR_ORDERS; order++) {
-			const struct zone_lists *l = &check->zone->lists[type];
-			bool marked = l->orders >> order & 1;
-
-			if (marked != (l->buckets[order] != 0))
-				violation(check,
-					  "lists %u/%u: mask %d, "
-					  "buckets 0x%x",
-					  type, order, marked,
-					  l->buckets[order]);
-			for (unsigned b = 0; b < NR_BUCKETS; b++)
-				*(order < BLOCK_ORDER ? &blocks
-						      : &gigablocks) +=
-					check_list(check, type, order, b);
-		}
+	for (unsigned type = 0; type < QUIRE_NR_TYPES; type++)
+		blocks += check_type_lists(check, &zone->lists[type], 0, type);
+	gigablocks =
+		check_type_lists(check, &zone->gigablock_lists, BLOCK_ORDER, 0);
 	if (blocks != check->listed_blocks ||
 	    gigablocks != check->listed_gigablocks)
 		violation(check,
@@ -229,14 +249,39 @@ static void check_owners(struct check *check)
 {
 	struct zone *zone = check->zone;
 
-	for (uint32_t i = 0; i < zone->nr_owners * NR_MOBILITY; i++) {
+	for (uint32_t i = 0; i < zone->nr_owners * NR_CALL_TYPES; i++) {
 		uint32_t link = zone->owned[i];
 
 		if (link && memmap_pageblock(zone->map, link - 1)->owner !=
-				    i / NR_MOBILITY + 1)
+				    i / NR_CALL_TYPES + 1)
 			violation(check, "owner %u: pageblock %u is not its",
-				  i / NR_MOBILITY, link - 1);
+				  i / NR_CALL_TYPES, link - 1);
 	}
+}
+
+static void check_counts(struct check *check)
+{
+	struct zone *zone = check->zone;
+	uint64_t sum = check->whole;
+
+	for (unsigned type = 0; type < QUIRE_NR_TYPES; type++) {
+		sum += check->type[type];
+		if (check->type[type] != zone->free_type[type])
+			violation(check,
+				  "zone %u: type %u counts %u free pages, its "
+				  "blocks have %llu",
+				  zone->id, type, zone->free_type[type],
+				  (unsigned long long)check->type[type]);
+	}
+	if (check->whole != zone->free_whole || sum != zone_free_pages(zone) ||
+	    check->highatomic != zone->highatomic)
+		violation(check,
+			  "zone %u: counts %u whole, %llu free, %u high-atomic "
+			  "blocks; tables sum to %llu, %llu, %u",
+			  zone->id, zone->free_whole,
+			  (unsigned long long)zone_free_pages(zone),
+			  zone->highatomic, (unsigned long long)check->whole,
+			  (unsigned long long)sum, check->highatomic);
 }
 
 unsigned zone_validate(struct zone *zone)
@@ -250,16 +295,6 @@ unsigned zone_validate(struct zone *zone)
 		check_pageblock(&check, i);
 	check_lists(&check);
 	check_owners(&check);
-	if (check.whole != zone->free_whole ||
-	    check.broken != zone->free_broken ||
-	    check.whole + check.broken != zone_free_pages(zone))
-		violation(&check,
-			  "zone %u: counts %llu whole + %llu broken = %llu "
-			  "free, tables sum to %llu + %llu",
-			  zone->id, (unsigned long long)zone->free_whole,
-			  (unsigned long long)zone->free_broken,
-			  (unsigned long long)zone_free_pages(zone),
-			  (unsigned long long)check.whole,
-			  (unsigned long long)check.broken);
+	check_counts(&check);
 	return check.violations;
 }

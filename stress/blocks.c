@@ -31,9 +31,10 @@ static void take_failed(struct worker *w, unsigned order, uint64_t pages,
 	bool promised = w->promise == PROMISE_ALL ||
 			(w->promise == PROMISE_PAGES && order == 0 &&
 			 pages <= may_take(w) &&
-			 !(flags & (QUIRE_NORETRY | QUIRE_ZONE_MASK)));
+			 !(flags & (QUIRE_NORETRY | QUIRE_DMA32)));
 
-	if (errno != ENOMEM && !(flags & QUIRE_NOLOCK && errno == EAGAIN))
+	if (errno != ENOMEM && !(flags & QUIRE_NOLOCK && errno == EAGAIN) &&
+	    !(flags & QUIRE_WAIT && errno == ETIMEDOUT))
 		violation("thread %u: order %u, flags 0x%x: errno %d instead "
 			  "of a block",
 			  w->number, order, flags, errno);
@@ -44,6 +45,53 @@ static void take_failed(struct worker *w, unsigned order, uint64_t pages,
 			  (long long)counted(&w->held),
 			  (unsigned long long)w->share);
 	count(&w->failures, 1);
+}
+
+/* The highest kind of zone that serves a call. */
+static enum quire_zone highest_of(unsigned flags)
+{
+	if (flags & QUIRE_DEVICE)
+		return QUIRE_ZONE_DEVICE;
+	if (flags & QUIRE_DMA32)
+		return QUIRE_ZONE_DMA32;
+	return flags & QUIRE_MOVABLE ? QUIRE_ZONE_MOVABLE : QUIRE_ZONE_NORMAL;
+}
+
+/* Pages come from a zone and a node that the flags allow, and not out of a
+ * block that is kept from them from one standstill to the next. */
+static void check_place(const struct worker *w, uint64_t pfn, uint32_t pages,
+			unsigned flags)
+{
+	const struct run *run = w->run;
+	const struct quire_zone_info *zone = run_zone(run, pfn);
+	enum quire_zone highest = highest_of(flags);
+	unsigned node = (flags & QUIRE_NODE_MASK) >> 16;
+	struct quire_page *page = quire_pfn_to_page(run->q, pfn);
+	uint64_t first = run->info.first_pfn & ~UINT64_C(511);
+
+	if (zone->kind > highest ||
+	    pfn + pages > zone->first_pfn + zone->pages ||
+	    (zone->kind == QUIRE_ZONE_DEVICE) !=
+		    (highest == QUIRE_ZONE_DEVICE) ||
+	    quire_page_node(run->q, page) != (int)zone->node ||
+	    (flags & QUIRE_THISNODE && node && node - 1 != zone->node))
+		violation("thread %u: pfn %llu, %u pages, for flags 0x%x: in "
+			  "zone %s of node %u (quire says %d)",
+			  w->number, (unsigned long long)pfn, pages, flags,
+			  quire_zone_name(zone->kind), zone->node,
+			  quire_page_node(run->q, page));
+	for (uint64_t at = pfn & ~UINT64_C(511); run->kept && at < pfn + pages;
+	     at += 512) {
+		unsigned kept = run->kept[(at - first) / 512];
+
+		if (kept == KEPT_FOR_NONE ||
+		    (kept == KEPT_FOR_CMA && !(flags & QUIRE_CMA)))
+			violation("thread %u: handed pfn %llu, %u pages, for "
+				  "flags 0x%x: its 2 MiB block is %s",
+				  w->number, (unsigned long long)pfn, pages,
+				  flags,
+				  kept == KEPT_FOR_NONE ? "isolated" : "CMA");
+	}
 }
 
 /* A call handed out `pages` from `page` on, as blocks of this order. */
@@ -74,6 +122,7 @@ static void taken(struct worker *w, struct block *block,
 		block->page = NULL;
 		return;
 	}
+	check_place(w, pfn, pages, flags);
 	if (flags & QUIRE_ZERO)
 		stamp_check_zero(w->run->shadow, block);
 	stamp_put(w->run->shadow, block);
@@ -89,6 +138,33 @@ bool block_take(struct worker *w, struct block *block, unsigned order,
 		taken(w, block, page, 1u << order, order, flags);
 	else
 		take_failed(w, order, 1u << order, flags);
+	return page;
+}
+
+bool block_take_with(struct worker *w, struct block *block, unsigned order,
+		     unsigned flags, struct quire_policy *policy,
+		     unsigned wait_ms)
+{
+	struct quire_page *page = quire_alloc_pages_with(
+		w->run->q, order, flags, policy, wait_ms);
+
+	count(&w->ops, 1);
+	if (page)
+		taken(w, block, page, 1u << order, order, flags);
+	else
+		take_failed(w, order, 1u << order, flags);
+	return page;
+}
+
+bool block_take_pool(struct worker *w, struct block *block,
+		     struct quire_mempool *pool, unsigned order, unsigned flags,
+		     unsigned wait_ms)
+{
+	struct quire_page *page = quire_mempool_alloc(pool, flags, wait_ms);
+
+	count(&w->ops, 1);
+	if (page)
+		taken(w, block, page, 1u << order, order, flags);
 	return page;
 }
 
@@ -229,6 +305,22 @@ void block_give(struct worker *w, struct block *block, uint64_t pick)
 	block->page = NULL;
 }
 
+void block_give_exact(struct worker *w, struct block *block)
+{
+	stamp_remove(w->run->shadow, block);
+	given(w, block,
+	      quire_free_exact(w->run->q, block->page, block->pages) == 0);
+	block->page = NULL;
+}
+
+void block_give_pool(struct worker *w, struct block *block,
+		     struct quire_mempool *pool)
+{
+	stamp_remove(w->run->shadow, block);
+	given(w, block, quire_mempool_free(pool, block->page) == 0);
+	block->page = NULL;
+}
+
 void block_give_nolock(struct worker *w, struct block *block)
 {
 	stamp_remove(w->run->shadow, block);
@@ -291,6 +383,17 @@ static unsigned draw_order(struct worker *w, struct rng *rng)
 	return order < max ? order : max;
 }
 
+unsigned flags_of_type(const struct run *run, uint64_t pick)
+{
+	static const unsigned types[] = { 0, QUIRE_MOVABLE, QUIRE_RECLAIMABLE,
+					  QUIRE_MOVABLE | QUIRE_CMA };
+	unsigned flags = types[pick % 4];
+
+	if (run->info.zones > 1 && pick / 4 % 4 == 0)
+		flags |= QUIRE_DMA32;
+	return flags;
+}
+
 static unsigned draw_flags(struct worker *w, struct rng *rng, unsigned order)
 {
 	uint64_t r = rng_next(rng);
@@ -301,7 +404,7 @@ static unsigned draw_flags(struct worker *w, struct rng *rng, unsigned order)
 	if (r / 16 % 16 == 0)
 		flags |= QUIRE_NORETRY;
 	if (r / 256 % 16 == 0)
-		flags |= QUIRE_ZONE(r / 4096 % w->run->info.nr_zones);
+		flags |= flags_of_type(w->run, r / 4096);
 	return flags;
 }
 

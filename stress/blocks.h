@@ -11,6 +11,14 @@
 /* Each fills *block, which is empty; false: ENOMEM. */
 bool block_take(struct worker *w, struct block *block, unsigned order,
 		unsigned flags);
+/* By a policy, or NULL; with QUIRE_WAIT for wait_ms. Or ETIMEDOUT. */
+bool block_take_with(struct worker *w, struct block *block, unsigned order,
+		     unsigned flags, struct quire_policy *policy,
+		     unsigned wait_ms);
+/* From a pool; false: none, with errno, which is nobody's failure. */
+bool block_take_pool(struct worker *w, struct block *block,
+		     struct quire_mempool *pool, unsigned order, unsigned flags,
+		     unsigned wait_ms);
 bool block_take_addr(struct worker *w, struct block *block, unsigned order,
 		     unsigned flags);
 bool block_take_exact(struct worker *w, struct block *block, uint32_t pages,
@@ -22,6 +30,10 @@ size_t block_take_bulk(struct worker *w, struct block **blocks, size_t n,
 
 /* Gives back by a call picked by `pick`; any worker's block. */
 void block_give(struct worker *w, struct block *block, uint64_t pick);
+/* By quire_free_exact(): a run, or a block of order 0. */
+void block_give_exact(struct worker *w, struct block *block);
+void block_give_pool(struct worker *w, struct block *block,
+		     struct quire_mempool *pool);
 /* One block, from a signal handler. */
 void block_give_nolock(struct worker *w, struct block *block);
 /* Cuts the blocks from number `at` on off a run. */
@@ -39,5 +51,8 @@ void blocks_step_fast(struct worker *w);
 /* A call that must be refused, on a block it holds; false: none there. */
 bool blocks_misuse(struct worker *w);
 void blocks_give_all(struct worker *w);
+
+/* Flags of a mobility type and a zone. */
+unsigned flags_of_type(const struct run *run, uint64_t pick);
 
 #endif

@@ -11,11 +11,15 @@ stress_quire_stress_SOURCES = \
 	stress/mode_exhaust.c \
 	stress/mode_faults.c \
 	stress/mode_fork.c \
+	stress/mode_giveback.c \
 	stress/mode_migrate.c \
 	stress/mode_misuse.c \
+	stress/mode_nodes.c \
 	stress/mode_pass.c \
+	stress/mode_pressure.c \
 	stress/mode_signals.c \
 	stress/mode_threads.c \
+	stress/mode_wait.c \
 	stress/report.c stress/report.h \
 	stress/ring.h \
 	stress/rng.h \
@@ -31,7 +35,7 @@ EXTRA_DIST += $(stress_tests) stress/soak.sh
 
 # Ten minutes: every mode in every way, then with more CPUs than there are.
 stress: stress/quire-stress$(EXEEXT)
-	$(TEST_WRAPPER) stress/quire-stress --time 14
+	$(TEST_WRAPPER) stress/quire-stress --time 10
 	$(TEST_WRAPPER) stress/quire-stress --time 5 --way bound --threads 64 \
 		--cpus 64
 
@@ -42,6 +46,8 @@ soak: stress/quire-stress$(EXEEXT)
 # Planted bugs, each of which must be found: some minutes.
 EXTRA_DIST += stress/mutants.sh stress/mutants
 check-mutants:
-	@$(AM_TESTS_ENVIRONMENT) $(SHELL) $(srcdir)/stress/mutants.sh $(MUTANTS)
+	@$(AM_TESTS_ENVIRONMENT) CORE_CFLAGS='$(NUMA_CFLAGS) $(URCU_CFLAGS)' \
+		CORE_LIBS='$(NUMA_LIBS) $(URCU_LIBS)' \
+		$(SHELL) $(srcdir)/stress/mutants.sh $(MUTANTS)
 
 .PHONY: stress soak check-mutants

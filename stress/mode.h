@@ -43,8 +43,9 @@ struct mode {
 	const char *attacks; /* for --help */
 	const char *events;  /* what struct worker.events counts, or NULL */
 	enum promise promise;
-	unsigned zones;
+	unsigned zones;	   /* 2: with DMA32; 3: and MOVABLE, and CMA blocks */
 	unsigned decay_ms; /* 0: the allocator's default */
+	bool uncounted;	   /* quire allocates and frees by itself: pools */
 	bool unseated;	   /* bound way: workers do not stand in for CPUs */
 	/* A round of a worker; required. */
 	void (*round)(struct worker *w);
@@ -52,6 +53,11 @@ struct mode {
 	void (*help)(struct worker *w);
 	/* By the first worker while all others stand still. */
 	void (*still)(struct worker *w);
+	/* The same, when all is given back, before that is checked: the mode
+	 * puts back what it changed. */
+	void (*empty)(struct worker *w);
+	/* What it wants of its allocator, besides the run's. */
+	void (*options)(const struct run *run, struct quire_options *o);
 	/* Around a run; init returns false and errno without memory. */
 	bool (*init)(struct run *run);
 	void (*fini)(struct run *run);
@@ -59,7 +65,11 @@ struct mode {
 
 extern const struct mode mode_churn, mode_pass, mode_exhaust, mode_drain,
 	mode_migrate, mode_signals, mode_threads, mode_fork, mode_exact,
-	mode_create, mode_misuse, mode_faults;
+	mode_create, mode_misuse, mode_faults, mode_nodes, mode_wait,
+	mode_pressure, mode_giveback;
+
+/* Whose a 2 MiB block is from one standstill to the next. */
+enum kept { KEPT_FOR_NONE = 1, KEPT_FOR_CMA };
 
 /* Blocks a worker holds at most in slots. */
 enum { WORKER_SLOTS = 256 };
@@ -96,9 +106,12 @@ struct run {
 	uint64_t deadline;   /* ns */
 	struct quire *q;
 	struct quire_info info;
+	/* As they were at first. */
+	struct quire_zone_info zone[QUIRE_MAX_ZONES];
 	struct shadow *shadow;
 	struct worker *workers;
-	void *own; /* the mode's */
+	void *own;	     /* the mode's */
+	const uint8_t *kept; /* (l) by 2 MiB block, enum kept; or NULL */
 	uint64_t first_runs[QUIRE_NR_ORDERS];
 	pthread_barrier_t barrier, players_barrier;
 	_Atomic unsigned busy; /* (a) players that have not ended the round */
@@ -127,6 +140,9 @@ static inline uint64_t counted(const _Atomic uint64_t *counter)
 
 /* Whether a player has not ended the round yet. */
 bool run_busy(const struct run *run);
+uint64_t run_ns(void);
+/* Zone of a pfn, as it was at first. */
+const struct quire_zone_info *run_zone(const struct run *run, uint64_t pfn);
 /* All players; a mode's own barriers are the same in each player's round. */
 void run_meet(struct run *run);
 /* Nobody is in a call: the tables are sound and the counters right. */

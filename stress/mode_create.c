@@ -22,10 +22,10 @@ static struct quire *make(struct worker *w, uint64_t pick)
 
 	o.size = (1 + pick % 16) << 20;
 	o.way = w->run->way;
-	o.nr_zones = 1 + (pick >> 8) % 2;
-	o.zone_size[0] = UINT64_C(2) << 20;
-	if (o.nr_zones > 1)
+	if (pick >> 8 & 1) {
 		o.size += UINT64_C(4) << 20;
+		o.zone_size[QUIRE_ZONE_DMA32] = UINT64_C(2) << 20;
+	}
 	o.cpus = (unsigned)(pick >> 16) % 5;
 	o.renew = (unsigned)(pick >> 24) % (QUIRE_RENEW_MAX + 1);
 	o.backing[0] = pick >> 32 & 1 ? QUIRE_BACKING_BASE : 0;

@@ -97,7 +97,7 @@ const struct mode mode_faults = {
 		   "counted or left locked on the way back from a failure.",
 	.events = "failures",
 	.promise = PROMISE_NONE,
-	.zones = 2,
+	.zones = 3,
 	.decay_ms = 5,
 	.round = faults_round,
 	.help = faults_help,

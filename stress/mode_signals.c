@@ -46,7 +46,7 @@ static void fill(struct worker *w, struct block *block, uint64_t pick)
 	if (pick % 8 == 0)
 		flags |= QUIRE_ZERO;
 	if (pick / 8 % 8 == 0)
-		flags |= QUIRE_ZONE(pick / 64 % w->run->info.nr_zones);
+		flags |= flags_of_type(w->run, pick / 64);
 	pick >>= 16;
 	switch (pick % 8) {
 	case 0:
@@ -198,7 +198,7 @@ const struct mode mode_signals = {
 		"were freed behind a lock and never came back.",
 	.events = "signals",
 	.promise = PROMISE_NONE,
-	.zones = 2,
+	.zones = 3,
 	.round = signals_round,
 	.init = signals_init,
 	.fini = signals_fini,

@@ -41,7 +41,8 @@ trap 'exit 1' HUP INT TERM
 # --- building ---
 
 flags="-std=gnu11 ${TEST_CFLAGS:--O2 -g} -pthread -D_GNU_SOURCE"
-flags="$flags -DQUIRE_SCHEDULE_POINTS=1"
+flags="$flags -DQUIRE_SCHEDULE_POINTS=1 ${CORE_CFLAGS-}"
+libs=${CORE_LIBS--lurcu-bp -lurcu-common}
 echo 'int main(void) { return 0; }' >"$tmp/try.c"
 for flag in -fno-plt -fno-ipa-modref -fno-ipa-pure-const; do
 	$cc -Werror "$flag" -o "$tmp/try" "$tmp/try.c" 2>/dev/null &&
@@ -70,7 +71,7 @@ build_core() { # SRC OBJ [CHANGED...]
 
 link_stress() { # FOLDER
 	# shellcheck disable=SC2086
-	$cc $flags -o "$1/quire-stress" "$tmp"/stress/*.o "$1"/*.o
+	$cc $flags -o "$1/quire-stress" "$tmp"/stress/*.o "$1"/*.o $libs
 }
 
 # A unit test sees the core's headers, so it is compiled with them.
@@ -78,7 +79,8 @@ link_test() { # FOLDER SRC tests/NAME
 	# shellcheck disable=SC2086
 	mkdir -p "$1/tests" &&
 		$cc $flags -I"$build" -I"$top/include" -I"$2" \
-			-I"$top/tests" -o "$1/$3" "$top/$3.c" "$1"/*.o -lcmocka
+			-I"$top/tests" -o "$1/$3" "$top/$3.c" "$1"/*.o \
+			-lcmocka $libs
 }
 
 # --- running ---

@@ -20,9 +20,10 @@
 #include "run.h"
 
 static const struct mode *const modes[] = {
-	&mode_churn,   &mode_pass,    &mode_exhaust, &mode_drain,
-	&mode_migrate, &mode_signals, &mode_threads, &mode_fork,
-	&mode_exact,   &mode_create,  &mode_misuse,  &mode_faults,
+	&mode_churn,   &mode_pass,    &mode_exhaust,  &mode_drain,
+	&mode_migrate, &mode_signals, &mode_threads,  &mode_fork,
+	&mode_exact,   &mode_create,  &mode_misuse,   &mode_faults,
+	&mode_nodes,   &mode_wait,    &mode_pressure, &mode_giveback,
 };
 enum { NR_MODES = sizeof(modes) / sizeof(modes[0]) };
 enum { NR_WAYS = QUIRE_WAY_BOUND };

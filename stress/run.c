@@ -33,7 +33,7 @@ enum { GIVE_BACK_ROUNDS = 4 };
 /* Steps of all players in a round: milliseconds of work. */
 enum { ROUND_STEPS = 12000, STEPS_MIN = 100, STEPS_MAX = 3000 };
 
-static uint64_t now_ns(void)
+uint64_t run_ns(void)
 {
 	struct timespec now;
 
@@ -43,12 +43,21 @@ static uint64_t now_ns(void)
 
 double run_now(void)
 {
-	return (double)now_ns() / 1e9;
+	return (double)run_ns() / 1e9;
 }
 
 bool run_busy(const struct run *run)
 {
 	return atomic_load(&run->busy) != 0;
+}
+
+const struct quire_zone_info *run_zone(const struct run *run, uint64_t pfn)
+{
+	unsigned z = 0;
+
+	while (z + 1 < run->info.zones && pfn >= run->zone[z + 1].first_pfn)
+		z++;
+	return &run->zone[z];
 }
 
 void run_meet(struct run *run)
@@ -63,6 +72,29 @@ static void check_same(const char *what, uint64_t found, uint64_t expected)
 	if (found != expected)
 		violation("%s: %lld, should be %lld", what, (long long)found,
 			  (long long)expected);
+}
+
+/* Each zone's counts are right, and their sum is; empty: all of it is free. */
+static void check_zones(const struct run *run, uint64_t pages_free, bool empty)
+{
+	uint64_t sum = 0;
+
+	for (unsigned z = 0; z < run->info.zones; z++) {
+		struct quire_zone_info info;
+		uint64_t parts;
+
+		quire_zone_info(run->q, z, &info, sizeof(info));
+		parts = info.free_whole;
+		for (unsigned i = 0; i < QUIRE_NR_TYPES; i++)
+			parts += info.free_type[i];
+		check_same("pages free by type in a zone", parts, info.free);
+		if (empty)
+			check_same("pages free in a zone when all is given "
+				   "back",
+				   info.free, info.pages);
+		sum += info.free;
+	}
+	check_same("pages free in all zones", sum, pages_free);
 }
 
 void run_check(struct run *run)
@@ -88,10 +120,14 @@ void run_check(struct run *run)
 		   stat.pages_free + stat.pages_parked + held, stat.pages);
 	check_same("pages live", stat.pages_live, held);
 	check_same("pages in the shadow map", shadow_held(run->shadow), held);
-	check_same("allocs", stat.allocs, allocs);
-	check_same("frees", stat.frees, frees);
-	check_same("failures", stat.failures, failures);
+	check_same("blocks live", stat.allocs - stat.frees, allocs - frees);
+	if (!run->mode->uncounted) {
+		check_same("allocs", stat.allocs, allocs);
+		check_same("frees", stat.frees, frees);
+		check_same("failures", stat.failures, failures);
+	}
 	check_same("refused", stat.refused, refused);
+	check_zones(run, stat.pages_free, false);
 }
 
 void run_check_empty(struct run *run)
@@ -107,6 +143,7 @@ void run_check_empty(struct run *run)
 	check_same("pages free when all is given back", stat.pages_free,
 		   stat.pages);
 	check_same("pages parked after a drain", stat.pages_parked, 0);
+	check_zones(run, stat.pages_free, true);
 	for (unsigned k = 0; k < QUIRE_NR_ORDERS; k++)
 		if (runs[k] != run->first_runs[k])
 			violation("order %u: %llu free runs when all is given "
@@ -137,7 +174,7 @@ static void lead(struct worker *w)
 		run->mode->still(w);
 	run->round++;
 	run->over =
-		(now_ns() >= run->deadline && run->round >= GIVE_BACK_ROUNDS) ||
+		(run_ns() >= run->deadline && run->round >= GIVE_BACK_ROUNDS) ||
 		violations();
 	run->give_back = run->over || run->round % GIVE_BACK_ROUNDS == 0;
 	atomic_store(&run->busy, run->nr_players);
@@ -155,8 +192,11 @@ static void stand_still(struct worker *w)
 		return;
 	blocks_give_all(w);
 	pthread_barrier_wait(&run->barrier);
-	if (w->number == 0)
+	if (w->number == 0) {
+		if (run->mode->empty)
+			run->mode->empty(w);
 		run_check_empty(run);
+	}
 	pthread_barrier_wait(&run->barrier);
 }
 
@@ -222,8 +262,16 @@ static enum run_status create(struct run *run,
 	if (run->way == QUIRE_WAY_BOUND && o.cpus == 0)
 		o.cpus = run->nr_workers;
 	o.decay_ms = run->mode->decay_ms;
-	o.nr_zones = run->mode->zones;
-	o.zone_size[0] = options->size / 4 >> 21 << 21;
+	if (run->mode->zones > 1)
+		o.zone_size[QUIRE_ZONE_DMA32] = options->size / 4 >> 21 << 21;
+	if (run->mode->zones > 2) {
+		o.zone_size[QUIRE_ZONE_MOVABLE] = options->size / 8 >> 21 << 21;
+		o.cma_size = o.zone_size[QUIRE_ZONE_MOVABLE];
+	}
+	/* Whoever asks for the last pages may have those, too. */
+	o.lowmem_ratio[QUIRE_ZONE_DMA32] = UINT32_MAX;
+	if (run->mode->options)
+		run->mode->options(run, &o);
 	o.report = report_creation;
 	o.report_arg = &created;
 	run->q = quire_create(&o);
@@ -233,6 +281,8 @@ static enum run_status create(struct run *run,
 			       : bad("cannot create an allocator");
 	created = true;
 	quire_info(run->q, &run->info, sizeof(run->info));
+	for (unsigned z = 0; z < run->info.zones; z++)
+		quire_zone_info(run->q, z, &run->zone[z], sizeof(run->zone[z]));
 	if (run->info.way == run->way)
 		return RUN_DONE;
 	snprintf(creation_report, sizeof(creation_report),
@@ -326,7 +376,7 @@ static void watch_workers(struct run *run, void (*watch)(const struct run *run))
 			_exit(EXIT_FAILURE);
 		}
 		watch(run);
-		until = now_ns() + WATCH_MS * UINT64_C(1000000);
+		until = run_ns() + WATCH_MS * UINT64_C(1000000);
 		deadline.tv_sec = (time_t)(until / 1000000000);
 		deadline.tv_nsec = (long)(until % 1000000000);
 		pthread_cond_timedwait(&run->ended, &run->end_lock, &deadline);
@@ -391,7 +441,7 @@ enum run_status run_play(const struct run_options *options,
 		return bad("cannot prepare a run");
 	if (options->pauses)
 		quire_debug_pauses(options->pauses, options->seed);
-	run.deadline = now_ns() + (uint64_t)(options->seconds * 1e9);
+	run.deadline = run_ns() + (uint64_t)(options->seconds * 1e9);
 	status = play(&run, watch);
 	quire_debug_pauses(0, 0);
 	if (mode->fini)

@@ -40,8 +40,8 @@ runs=0 failures=0
 while now=$(date +%s) && [ $((now - start)) -lt "$seconds" ]; do
 	left=$((seconds - now + start))
 	[ "$left" -lt "$minute" ] || left=$minute
-	# Twelve modes in three ways.
-	each=$(awk -v s="$left" 'BEGIN { printf "%.2f", s / 36 }')
+	# Sixteen modes in three ways.
+	each=$(awk -v s="$left" 'BEGIN { printf "%.2f", s / 48 }')
 	set -- --seed "$(draw)" --time "$each" \
 		--threads "$(pick 1 2 3 4 6 8 16 32 64)" \
 		--size "$(pick 32M 64M 128M 512M)" --renew "$(pick 0 0 8 64)"

@@ -43,14 +43,20 @@ void shadow_delete(struct shadow *shadow)
 	free(shadow);
 }
 
-uint64_t shadow_held(const struct shadow *shadow)
+uint64_t shadow_held_in(const struct shadow *shadow, uint64_t pfn,
+			uint64_t pages)
 {
-	uint64_t held = 0;
+	uint64_t at = pfn - shadow->first, held = 0;
 
-	for (uint64_t i = 0; i < shadow->pages; i++)
+	for (uint64_t i = at; i < at + pages; i++)
 		held += atomic_load_explicit(&shadow->holder[i],
 					     memory_order_relaxed) != 0;
 	return held;
+}
+
+uint64_t shadow_held(const struct shadow *shadow)
+{
+	return shadow_held_in(shadow, shadow->first, shadow->pages);
 }
 
 static uint64_t block_pfn(const struct shadow *shadow,

@@ -44,6 +44,9 @@ struct shadow *shadow_new(struct quire *q, const struct quire_info *info);
 void shadow_delete(struct shadow *shadow);
 /* Pages held. Exact when no other thread is in a call. */
 uint64_t shadow_held(const struct shadow *shadow);
+/* Of [pfn, pfn + pages). */
+uint64_t shadow_held_in(const struct shadow *shadow, uint64_t pfn,
+			uint64_t pages);
 
 /* Memory of a block just handed out with QUIRE_ZERO reads as zero wherever a
  * stamp can have been. */

@@ -7,7 +7,7 @@
 stress=${top_builddir:-.}/stress/quire-stress
 seed=${QUIRE_STRESS_SEED:-$(od -An -N4 -tu4 /dev/urandom | tr -d ' ')}
 seconds=${QUIRE_STRESS_SECONDS:-0.4}
-modes="churn pass exhaust drain migrate signals threads fork exact create misuse faults"
+modes="churn pass exhaust drain migrate signals threads fork exact create misuse faults nodes wait pressure giveback"
 n=0
 
 try() { # NAME OPTION...

@@ -269,25 +269,31 @@ static void test_options_that_clash(void **state)
 static void test_bad_zones(void **state)
 {
 	static const struct {
-		unsigned n;
-		uint64_t size[3];
+		enum quire_zone kind;
+		uint64_t size, dma32;
 		const char *told;
 	} bad[] = {
-		{ QUIRE_MAX_ZONES + 1, { 2 * MIB, 2 * MIB, 2 * MIB }, "5" },
-		{ 2, { MIB }, "zone_size[0] 1048576" },
-		{ 2, { 0 }, "zone_size[0] 0" },
-		{ 3, { 2 * MIB, 2 * MIB + 4096 }, "zone_size[1] 2101248" },
-		{ 2, { 8 * MIB }, "zone_size[0] 8388608" },
-		{ 3, { 4 * MIB, 6 * MIB }, "zone_size[1] 6291456" },
-		{ 2, { UINT64_MAX - 2 * MIB + 1 }, "zone_size[0]" },
+		{ QUIRE_ZONE_DMA32, MIB, 0, "zone_size[DMA32] 1048576" },
+		{ QUIRE_ZONE_NORMAL, 2 * MIB, 0, "zone_size[NORMAL] 2097152" },
+		{ QUIRE_ZONE_MOVABLE, 2 * MIB + 4096, 0,
+		  "zone_size[MOVABLE] 2101248" },
+		{ QUIRE_ZONE_DMA32, 8 * MIB, 0, "zone_size[DMA32] 8388608" },
+		{ QUIRE_ZONE_MOVABLE, 6 * MIB, 4 * MIB,
+		  "zone_size[MOVABLE] 6291456" },
+		{ QUIRE_ZONE_DEVICE, 4 * MIB, 4 * MIB,
+		  "zone_size[DEVICE] 4194304" },
+		{ QUIRE_ZONE_DMA32, UINT64_MAX - 2 * MIB + 1, 0,
+		  "zone_size[DMA32] 18446744073707454464: the region has" },
+		{ QUIRE_ZONE_DEVICE, UINT64_MAX - 2 * MIB + 1, 0,
+		  "zone_size[DEVICE] 18446744073707454464: the region has" },
 	};
 
 	(void)state;
 	for (size_t i = 0; i < TEST_LENGTH(bad); i++) {
 		struct quire_options options = options_of(8 * MIB);
 
-		options.nr_zones = bad[i].n;
-		memcpy(options.zone_size, bad[i].size, sizeof(bad[i].size));
+		options.zone_size[QUIRE_ZONE_DMA32] = bad[i].dma32;
+		options.zone_size[bad[i].kind] = bad[i].size;
 		expect_no_create(&options, EINVAL);
 		expect_told("%s", bad[i].told);
 	}
@@ -359,7 +365,8 @@ static void test_info(void **state)
 	assert_int_equal(info.first_pfn, (uintptr_t)info.address % GIB / PAGE);
 	assert_int_equal(info.trimmed_head, 0);
 	assert_int_equal(info.trimmed_tail, 0);
-	assert_int_equal(info.nr_zones, 1);
+	assert_int_equal(info.zones, 1);
+	assert_int_equal(info.nodes, 1);
 	assert_true(info.cpus >= 1);
 	assert_true(info.way == QUIRE_WAY_RSEQ ||
 		    info.way == QUIRE_WAY_TRYLOCK);
@@ -414,15 +421,14 @@ static void test_stat_longer(void **state)
 	destroy(q);
 }
 
-static void use_zone(struct quire *q, unsigned zone)
+static void use_zone(struct quire *q, unsigned flags)
 {
 	struct quire_page *pages[200];
 
 	for (unsigned order = 0; order < 3; order++) {
-		assert_int_equal(quire_alloc_pages_bulk(q, order,
-							QUIRE_ZONE(zone), 200,
-							pages),
-				 200);
+		assert_int_equal(
+			quire_alloc_pages_bulk(q, order, flags, 200, pages),
+			200);
 		assert_int_equal(quire_free_pages_bulk(q, order, 200, pages),
 				 200);
 	}
@@ -431,16 +437,16 @@ static void use_zone(struct quire *q, unsigned zone)
 /* How long zone locks are held: only if asked for, and in any zone. */
 static void test_lock_times(void **state)
 {
+	static const unsigned zones[] = { QUIRE_DMA32, 0 };
 	struct quire_options options = options_of(64 * MIB);
 	struct quire_stat stat;
 	struct quire *q;
 
 	(void)state;
-	options.nr_zones = 2;
-	options.zone_size[0] = 32 * MIB;
+	options.zone_size[QUIRE_ZONE_DMA32] = 32 * MIB;
 	q = create(&options);
-	use_zone(q, 0);
-	use_zone(q, 1);
+	use_zone(q, zones[0]);
+	use_zone(q, zones[1]);
 	assert_true(stat_of(q).zone_locks > 0);
 	assert_int_equal(stat_of(q).zone_hold_p999_ns, 0);
 	assert_int_equal(stat_of(q).zone_hold_max_ns, 0);
@@ -450,11 +456,11 @@ static void test_lock_times(void **state)
 		q = create(&options);
 		assert_int_equal(stat_of(q).zone_hold_p999_ns, 0);
 		assert_int_equal(stat_of(q).zone_hold_max_ns, 0);
-		use_zone(q, zone);
+		use_zone(q, zones[zone]);
 		stat = stat_of(q);
 		assert_true(stat.zone_hold_p999_ns > 0);
 		assert_true(stat.zone_hold_p999_ns <= stat.zone_hold_max_ns);
-		use_zone(q, 1 - zone);
+		use_zone(q, zones[1 - zone]);
 		assert_true(stat_of(q).zone_hold_max_ns >=
 			    stat.zone_hold_max_ns);
 		destroy(q);
@@ -819,18 +825,22 @@ static void test_alloc_invalid(void **state)
 		     EINVAL);
 	expect_told("order %d", QUIRE_MAX_ORDER + 1);
 	EXPECT_FAILS(q, quire_alloc_pages(q, UINT32_MAX, 0), NULL, EINVAL);
-	EXPECT_FAILS(q, quire_alloc_pages(q, 0, 1u << 20), NULL, EINVAL);
-	expect_told("0x100000");
-	EXPECT_FAILS(q, quire_alloc_pages(q, 0, QUIRE_ZONE(1)), NULL, EINVAL);
-	expect_told("zone 1");
+	EXPECT_FAILS(q, quire_alloc_pages(q, 0, 1u << 21), NULL, EINVAL);
+	expect_told("0x200000");
+	EXPECT_FAILS(q, quire_alloc_pages(q, 0, 1u << 14), NULL, EINVAL);
+	expect_told("0x4000: unknown bits");
+	EXPECT_FAILS(q, quire_alloc_pages(q, 0, QUIRE_NODE(1)), NULL, EINVAL);
+	expect_told("node 1 of 1");
+	EXPECT_FAILS(q, quire_alloc_pages(q, 0, QUIRE_NODE_MASK), NULL, EINVAL);
+	expect_told("node 30 of 1");
 	EXPECT_FAILS(q, quire_alloc_addr(q, 19, 0), NULL, EINVAL);
-	EXPECT_FAILS(q, quire_alloc_addr(q, 0, 1u << 3), NULL, EINVAL);
+	EXPECT_FAILS(q, quire_alloc_addr(q, 0, 1u << 14), NULL, EINVAL);
 	EXPECT_FAILS(q, quire_alloc_exact(q, 0, 0), NULL, EINVAL);
 	EXPECT_FAILS(q, quire_alloc_exact(q, (1u << 18) + 1, 0), NULL, EINVAL);
 	expect_told("262145");
-	EXPECT_FAILS(q, quire_alloc_exact(q, 1, 1u << 3), NULL, EINVAL);
+	EXPECT_FAILS(q, quire_alloc_exact(q, 1, 1u << 14), NULL, EINVAL);
 	EXPECT_FAILS(q, quire_alloc_pages_bulk(q, 19, 0, 1, &page), 0, EINVAL);
-	EXPECT_FAILS(q, quire_alloc_pages_bulk(q, 0, 1u << 3, 1, &page), 0,
+	EXPECT_FAILS(q, quire_alloc_pages_bulk(q, 0, 1u << 14, 1, &page), 0,
 		     EINVAL);
 	assert_int_equal(quire_alloc_pages_bulk(q, 0, 0, 0, &page), 0);
 	destroy(q);
@@ -882,11 +892,12 @@ static void test_by_address(void **state)
 	destroy(q);
 }
 
-static uint64_t zone_pages(struct quire *q, unsigned zone,
+/* How far from the region's start the highest of n pages lies. */
+static uint64_t zone_pages(struct quire *q, unsigned flags,
 			   struct quire_page **pages, size_t n)
 {
 	uint64_t first = info_of(q).first_pfn, highest = 0;
-	size_t got = quire_alloc_pages_bulk(q, 0, QUIRE_ZONE(zone), n, pages);
+	size_t got = quire_alloc_pages_bulk(q, 0, flags, n, pages);
 
 	for (size_t i = 0; i < got; i++) {
 		uint64_t at = quire_page_to_pfn(q, pages[i]) - first;
@@ -897,38 +908,58 @@ static uint64_t zone_pages(struct quire *q, unsigned zone,
 	return highest;
 }
 
+static void expect_full(struct quire *q, unsigned flags)
+{
+	errno = 0;
+	assert_null(quire_alloc_pages(q, 0, flags));
+	assert_int_equal(errno, ENOMEM);
+}
+
+/* DMA32, NORMAL, MOVABLE and DEVICE of 1, 2, 1 and 1 pageblocks. */
 static void test_zones(void **state)
 {
-	struct quire_options options = options_of(8 * MIB);
-	struct quire_page *pages[4 * SMALL], *page;
+	struct quire_options options = options_of(10 * MIB);
+	struct quire_page *pages[5 * SMALL], *page;
 	struct quire *q;
 
 	(void)state;
-	options.nr_zones = 3;
-	options.zone_size[0] = 2 * MIB;
-	options.zone_size[1] = 4 * MIB;
+	options.zone_size[QUIRE_ZONE_DMA32] = 2 * MIB;
+	options.zone_size[QUIRE_ZONE_MOVABLE] = 2 * MIB;
+	options.zone_size[QUIRE_ZONE_DEVICE] = 2 * MIB;
+	options.lowmem_ratio[QUIRE_ZONE_DMA32] = UINT32_MAX;
+	options.lowmem_ratio[QUIRE_ZONE_NORMAL] = UINT32_MAX;
 	q = create(&options);
-	assert_int_equal(info_of(q).nr_zones, 3);
-	/* The highest by default. */
+	assert_int_equal(info_of(q).zones, 4);
+	/* The highest by default that a call may use. */
 	page = quire_alloc_pages(q, 0, 0);
+	assert_true(quire_page_to_pfn(q, page) - info_of(q).first_pfn >= SMALL);
+	assert_int_equal(quire_free_pages(q, page, 0), 0);
+	page = quire_alloc_pages(q, 0, QUIRE_MOVABLE);
 	assert_true(quire_page_to_pfn(q, page) - info_of(q).first_pfn >=
 		    3 * SMALL);
 	assert_int_equal(quire_free_pages(q, page, 0), 0);
-	/* Zone z is exhausted while others are not; no block spans two. */
-	assert_true(zone_pages(q, 0, pages, SMALL) < SMALL);
-	assert_null(quire_alloc_pages(q, 0, QUIRE_ZONE(0)));
-	assert_int_equal(errno, ENOMEM);
-	assert_true(zone_pages(q, 1, pages + SMALL, 2 * SMALL) < 3 * SMALL);
-	assert_null(quire_alloc_pages(q, 0, QUIRE_ZONE(1)));
-	assert_true(zone_pages(q, 2, pages + 3 * SMALL, SMALL) < 4 * SMALL);
-	assert_null(quire_alloc_pages(q, 0, 0));
-	assert_int_equal(quire_free_pages_bulk(q, 0, 4 * SMALL, pages),
-			 4 * SMALL);
+	/* A zone is exhausted while others are not; no block spans two. */
+	assert_true(zone_pages(q, QUIRE_DMA32, pages, SMALL) < SMALL);
+	expect_full(q, QUIRE_DMA32);
+	assert_true(zone_pages(q, 0, pages + SMALL, 2 * SMALL) < 3 * SMALL);
+	expect_full(q, 0);
+	assert_true(zone_pages(q, QUIRE_MOVABLE, pages + 3 * SMALL, SMALL) <
+		    4 * SMALL);
+	expect_full(q, QUIRE_MOVABLE);
+	assert_true(zone_pages(q, QUIRE_DEVICE, pages + 4 * SMALL, SMALL) <
+		    5 * SMALL);
+	expect_full(q, QUIRE_DEVICE);
+	assert_int_equal(quire_free_pages_bulk(q, 0, 5 * SMALL, pages),
+			 5 * SMALL);
 	/* An allocation falls back downwards, never upwards. */
-	assert_true(zone_pages(q, 2, pages, 4 * SMALL) < 4 * SMALL);
+	assert_true(zone_pages(q, 0, pages, 3 * SMALL) < 3 * SMALL);
+	expect_full(q, 0);
+	assert_int_equal(quire_free_pages_bulk(q, 0, 3 * SMALL, pages),
+			 3 * SMALL);
+	assert_true(zone_pages(q, QUIRE_MOVABLE, pages, 4 * SMALL) < 4 * SMALL);
+	expect_full(q, QUIRE_MOVABLE);
 	assert_int_equal(quire_free_pages_bulk(q, 0, 4 * SMALL, pages),
 			 4 * SMALL);
-	EXPECT_FAILS(q, quire_alloc_pages(q, 0, QUIRE_ZONE(3)), NULL, EINVAL);
 	destroy(q);
 }
 

@@ -130,8 +130,8 @@ static void test_create_offsets(void **state)
 	(void)state;
 	options.flags = QUIRE_OFFSETS;
 	options.size = UINT64_C(1) << 36;
-	options.nr_zones = 3;
-	options.zone_size[0] = options.zone_size[1] = 2u << 20;
+	options.zone_size[QUIRE_ZONE_DMA32] = 2u << 20;
+	options.zone_size[QUIRE_ZONE_MOVABLE] = 2u << 20;
 	create_all_points(&options, asked);
 	assert_true(asked[FAULT_MEMBLOCK] >= 14);
 }

@@ -24,20 +24,25 @@ LDADD = libquire-core.la $(CMOCKA_LIBS)
 
 # One per file of src/, which see the core from inside.
 unit_tests = tests/arena tests/bits tests/buddy tests/cpu_stack tests/debug \
-	tests/holds tests/lock tests/memblock tests/memmap tests/options \
-	tests/page_alloc tests/pcp tests/rseq tests/strain tests/validate \
-	tests/zone
+	tests/give_back tests/holds tests/layout tests/line tests/lock tests/memblock \
+	tests/memmap tests/mempool tests/node tests/options tests/page_alloc \
+	tests/pcp tests/platform tests/policy tests/reclaim tests/rseq \
+	tests/strain tests/topology tests/validate tests/watermark \
+	tests/zone tests/zone_idle
+tests_platform_CFLAGS = $(AM_CFLAGS) $(NUMA_CFLAGS)
 # Of the whole, by what quire.h offers.
-whole_tests = tests/api tests/exhaust tests/faults tests/fork tests/model
+whole_tests = tests/api tests/exhaust tests/faults tests/fork tests/model \
+	tests/nodes tests/pressure
 
 if HAVE_CMOCKA
 check_PROGRAMS += $(unit_tests) $(whole_tests)
 TESTS += $(unit_tests) $(whole_tests)
 if HAVE_LIBARCHIVE
 # Of the tools' own parts.
-tools_tests = tests/replay tests/trace
+tools_tests = tests/fragmentation tests/replay tests/trace
 check_PROGRAMS += $(tools_tests)
 TESTS += $(tools_tests)
+tests_fragmentation_LDADD = tools/libtools.la libquire-core.la $(CMOCKA_LIBS)
 tests_replay_LDADD = tools/libtools.la libquire-core.la $(CMOCKA_LIBS)
 tests_trace_LDADD = tools/libtools.la libquire-core.la $(CMOCKA_LIBS)
 endif

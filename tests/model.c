@@ -1,13 +1,16 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * The allocator against a slow, obvious reference: one byte per page and a
- * list of live blocks. Random operations run on both, the answers must agree,
- * and at intervals every table that can be seen is compared.
+ * The allocator against a slow, obvious reference: one byte per page, one per
+ * 2 MiB that is kept for something, a list of live blocks. Random operations
+ *run on both, the answers must agree, and at intervals every table that can be
+ *seen is compared.
  *
  * The reference knows no lists and no zones' insides: a page is live or free.
- * So a block handed out must be aligned, in range and wholly free here, and
- * ENOMEM is right only where no aligned free run is left here: pages parked in
- * another CPU's list are no excuse. They are one for EAGAIN.
+ *So a block handed out must be aligned, in a zone that the call may use and
+ *wholly free here, and ENOMEM is right only where no zone that it may use has a
+ *free run above what is reserved: pages parked in another CPU's list are no
+ *excuse. They are one for EAGAIN. When lists are empty, the reference says as
+ *well which zone has to serve.
  *
  *	tests/model [FILTER]	cases whose name matches, e.g. '*offsets*'
  *	QUIRE_TEST_SEED=n	other operations
@@ -29,9 +32,9 @@
 /* Of a page; a head of order k is HEAD + k. */
 enum { FREE = 0, TAIL = 1, HEAD = 2 };
 
-enum { BATCH = 48, BOUND_CPUS = 4 };
+enum { BATCH = 48, BOUND_CPUS = 4, BLOCK = 512, BLOCK_ORDER = 9 };
 
-enum arena { RESERVED, CALLER, OFFSETS, ZONES, ODD_ZONES };
+enum arena { RESERVED, CALLER, OFFSETS, ZONES, ODD_ZONES, NODES, PRESSURE };
 
 struct config {
 	enum arena arena;
@@ -49,6 +52,25 @@ struct block {
 	uint64_t stamp; /* stands in the block's first and last word */
 };
 
+struct zone {
+	uint64_t first, end; /* pfns */
+	unsigned node;
+	enum quire_zone kind;
+	uint64_t min, low;
+	uint64_t reserve[QUIRE_NR_ZONES];
+	uint64_t free; /* pages, wherever they are parked */
+};
+
+/* What is asked for, and where it may come from. */
+struct call {
+	unsigned order, flags;
+	bool exact;
+	struct quire_policy *policy; /* NULL: none named */
+	unsigned from;		     /* node */
+	uint32_t nodes;
+	enum quire_zone highest;
+};
+
 struct model {
 	struct quire *q;
 	struct quire_info info;
@@ -57,16 +79,24 @@ struct model {
 
 	uint64_t first, end; /* pfns */
 	unsigned nr_zones;
-	uint64_t zone_first[QUIRE_MAX_ZONES + 1]; /* pfns; last: the end */
+	struct zone zone[QUIRE_MAX_ZONES];
+	unsigned distance[QUIRE_MAX_NODES][QUIRE_MAX_NODES];
 
-	uint8_t *state;	 /* by pfn - first */
+	uint8_t *state; /* by pfn - first */
+	uint8_t *kept;	/* by 2 MiB: CMA, ISOLATED, or 0 */
+	uint64_t nr_kept;
 	uint32_t *index; /* of a head: its place in live */
 	struct block *live;
 	size_t nr_live;
 	uint64_t live_pages;
 
 	uint64_t allocs, frees, failures, refused;
+	uint64_t reports;  /* of what is not counted as refused */
+	uint64_t foretold; /* zones that had to serve, and did */
+	uint64_t waits, timeouts;
 
+	bool renew;
+	struct quire_policy policy; /* of some calls */
 	/* What the current phase is like. */
 	unsigned alloc_percent;
 	unsigned top_order;
@@ -106,44 +136,187 @@ static bool run_is_free(struct model *m, uint64_t pfn, unsigned order)
 	return memcmp(state_of(m, pfn), all_free, 1ull << order) == 0;
 }
 
-/* Whether zones 0 to zone have an aligned free run of this order. */
-static bool has_run(struct model *m, unsigned zone, unsigned order)
+static struct zone *zone_at(struct model *m, uint64_t pfn)
 {
-	uint64_t size = 1ull << order;
+	struct zone *zone = m->zone;
 
-	for (unsigned z = 0; z <= zone; z++) {
-		uint64_t pfn = (m->zone_first[z] + size - 1) & ~(size - 1);
+	while (pfn >= zone->end)
+		zone++;
+	return zone;
+}
 
-		for (; pfn + size <= m->zone_first[z + 1]; pfn += size)
-			if (run_is_free(m, pfn, order))
-				return true;
-	}
+static uint8_t *kept_at(struct model *m, uint64_t pfn)
+{
+	return &m->kept[pfn / BLOCK - m->first / BLOCK];
+}
+
+/* Pages of a pageblock that are free, in this zone. */
+static uint64_t free_in_block(struct model *m, const struct zone *zone,
+			      uint64_t pfn)
+{
+	uint64_t end = pfn + BLOCK < zone->end ? pfn + BLOCK : zone->end;
+	uint64_t n = 0;
+
+	for (pfn = pfn > zone->first ? pfn : zone->first; pfn < end; pfn++)
+		n += *state_of(m, pfn) == FREE;
+	return n;
+}
+
+static uint64_t free_of_kept(struct model *m, const struct zone *zone,
+			     enum quire_mobility type)
+{
+	uint64_t n = 0;
+
+	for (uint64_t pfn = zone->first & -(uint64_t)BLOCK;
+	     m->nr_kept && pfn < zone->end; pfn += BLOCK)
+		if (pfn + BLOCK > m->first &&
+		    m->kept[pfn / BLOCK - m->first / BLOCK] == type)
+			n += free_in_block(m, zone, pfn);
+	return n;
+}
+
+static bool takes_cma(const struct call *call)
+{
+	return call->flags & QUIRE_CMA && !call->exact;
+}
+
+static uint64_t usable(struct model *m, const struct zone *zone,
+		       const struct call *call)
+{
+	uint64_t n = zone->free - free_of_kept(m, zone, QUIRE_TYPE_ISOLATED);
+
+	return takes_cma(call) ? n : n - free_of_kept(m, zone, QUIRE_TYPE_CMA);
+}
+
+/* Larger blocks are made of 2 MiB ones that are kept for nothing. */
+static bool run_serves(struct model *m, const struct call *call, uint64_t pfn)
+{
+	if (call->order < BLOCK_ORDER)
+		return !*kept_at(m, pfn) ||
+		       (*kept_at(m, pfn) == QUIRE_TYPE_CMA && takes_cma(call));
+	for (uint64_t at = pfn; at < pfn + (1ull << call->order); at += BLOCK)
+		if (*kept_at(m, at))
+			return false;
+	return true;
+}
+
+/* Whether a zone has an aligned free run. */
+static bool zone_has_run(struct model *m, const struct zone *zone,
+			 const struct call *call)
+{
+	uint64_t size = 1ull << call->order;
+	uint64_t pfn = (zone->first + size - 1) & ~(size - 1);
+
+	for (; pfn + size <= zone->end; pfn += size)
+		if (run_is_free(m, pfn, call->order) &&
+		    run_serves(m, call, pfn))
+			return true;
 	return false;
+}
+
+static bool is_allowed(const struct zone *zone, const struct call *call)
+{
+	if (!(call->nodes >> zone->node & 1))
+		return false;
+	if (call->highest == QUIRE_ZONE_DEVICE)
+		return zone->kind == QUIRE_ZONE_DEVICE;
+	return zone->kind <= call->highest;
+}
+
+/* Free pages that the call must leave. */
+static uint64_t floor_of(const struct zone *zone, const struct call *call)
+{
+	uint64_t pages = zone->min;
+
+	if (zone->kind == QUIRE_ZONE_DEVICE || call->flags & QUIRE_MEMALLOC)
+		return 0;
+	if (call->flags & QUIRE_HIGH)
+		pages -= pages / 2;
+	if (call->flags & QUIRE_ATOMIC)
+		pages -= pages / 4;
+	return pages + zone->reserve[call->highest];
+}
+
+static bool is_above(uint64_t free, uint64_t floor, unsigned order)
+{
+	return free > floor && (free - floor) >> order;
+}
+
+static bool zone_has_room(struct model *m, const struct zone *zone,
+			  const struct call *call, uint64_t floor)
+{
+	return is_above(usable(m, zone, call), floor, call->order) &&
+	       zone_has_run(m, zone, call);
+}
+
+static bool has_room(struct model *m, const struct call *call)
+{
+	for (unsigned z = 0; z < m->nr_zones; z++)
+		if (is_allowed(&m->zone[z], call) &&
+		    zone_has_room(m, &m->zone[z], call,
+				  floor_of(&m->zone[z], call)))
+			return true;
+	return false;
+}
+
+/* Whether it could, were everything free. */
+static bool fits_ever(struct model *m, const struct call *call)
+{
+	uint64_t size = 1ull << call->order;
+
+	for (unsigned z = 0; z < m->nr_zones; z++)
+		if (is_allowed(&m->zone[z], call) &&
+		    ((m->zone[z].first + size - 1) & ~(size - 1)) + size <=
+			    m->zone[z].end)
+			return true;
+	return false;
+}
+
+/* Kept blocks are wholly free by themselves, not as parts of larger runs. */
+static unsigned top_order_at(struct model *m, uint64_t pfn)
+{
+	if (*kept_at(m, pfn) ||
+	    quire_mobility(m->q, pfn) == QUIRE_TYPE_HIGHATOMIC)
+		return BLOCK_ORDER;
+	return QUIRE_MAX_ORDER;
+}
+
+static bool run_is_one(struct model *m, uint64_t pfn, unsigned order)
+{
+	if (!run_is_free(m, pfn, order))
+		return false;
+	for (uint64_t at = pfn; at < pfn + (1ull << order); at += BLOCK)
+		if (order > top_order_at(m, at))
+			return false;
+	return true;
+}
+
+static void count_zone_runs(struct model *m, const struct zone *zone,
+			    uint64_t runs[QUIRE_NR_ORDERS])
+{
+	uint64_t pfn = zone->first;
+
+	while (pfn < zone->end) {
+		unsigned order = 0;
+
+		if (*state_of(m, pfn) != FREE) {
+			pfn++;
+			continue;
+		}
+		while (order < QUIRE_MAX_ORDER && pfn % (2ull << order) == 0 &&
+		       pfn + (2ull << order) <= zone->end &&
+		       run_is_one(m, pfn, order + 1))
+			order++;
+		runs[order]++;
+		pfn += 1ull << order;
+	}
 }
 
 static void count_runs(struct model *m, uint64_t runs[QUIRE_NR_ORDERS])
 {
 	memset(runs, 0, QUIRE_NR_ORDERS * sizeof(runs[0]));
-	for (unsigned z = 0; z < m->nr_zones; z++) {
-		uint64_t pfn = m->zone_first[z];
-		uint64_t end = m->zone_first[z + 1];
-
-		while (pfn < end) {
-			unsigned order = 0;
-
-			if (*state_of(m, pfn) != FREE) {
-				pfn++;
-				continue;
-			}
-			while (order < QUIRE_MAX_ORDER &&
-			       pfn % (2ull << order) == 0 &&
-			       pfn + (2ull << order) <= end &&
-			       run_is_free(m, pfn, order + 1))
-				order++;
-			runs[order]++;
-			pfn += 1ull << order;
-		}
-	}
+	for (unsigned z = 0; z < m->nr_zones; z++)
+		count_zone_runs(m, &m->zone[z], runs);
 }
 
 static uint64_t *word_at(struct model *m, uint64_t pfn, size_t offset)
@@ -188,15 +361,24 @@ static void check_zero(struct model *m, uint64_t pfn, unsigned order)
 }
 
 static uint64_t checked_pfn(struct model *m, const struct quire_page *page,
-			    unsigned align, unsigned zone)
+			    unsigned align, const struct call *call)
 {
 	uint64_t pfn = quire_page_to_pfn(m->q, page);
+	const struct zone *zone;
 
-	CHECK(m, pfn >= m->first && pfn < m->zone_first[zone + 1],
-	      "pfn %" PRIu64 " zone %u", pfn, zone);
+	CHECK(m, pfn >= m->first && pfn < m->end, "pfn %" PRIu64, pfn);
 	CHECK(m, pfn % (1ull << align) == 0, "pfn %" PRIu64 " order %u", pfn,
 	      align);
 	CHECK(m, quire_pfn_to_page(m->q, pfn) == page, "pfn %" PRIu64, pfn);
+	zone = zone_at(m, pfn);
+	CHECK(m, is_allowed(zone, call),
+	      "pfn %" PRIu64 ", node %u zone %s: flags 0x%x, nodes 0x%x", pfn,
+	      zone->node, quire_zone_name(zone->kind), call->flags,
+	      call->nodes);
+	CHECK(m, run_serves(m, call, pfn), "pfn %" PRIu64 ", flags 0x%x: %s",
+	      pfn, call->flags, quire_mobility_name(*kept_at(m, pfn)));
+	CHECK(m, quire_page_node(m->q, page) == (int)zone->node, "pfn %" PRIu64,
+	      pfn);
 	return pfn;
 }
 
@@ -212,6 +394,7 @@ static void model_insert(struct model *m, uint64_t pfn, unsigned order)
 	*state_of(m, pfn) = (uint8_t)(HEAD + order);
 	m->index[pfn - m->first] = (uint32_t)m->nr_live++;
 	m->live_pages += size;
+	zone_at(m, pfn)->free -= size;
 	m->allocs++;
 	*block = (struct block){
 		.pfn = (uint32_t)pfn,
@@ -228,6 +411,7 @@ static void model_erase(struct model *m, struct block *block)
 
 	memset(state_of(m, block->pfn), FREE, 1ull << block->order);
 	m->live_pages -= 1ull << block->order;
+	zone_at(m, block->pfn)->free += 1ull << block->order;
 	m->frees++;
 	m->nr_live--;
 	m->index[last->pfn - m->first] = (uint32_t)(block - m->live);
@@ -268,20 +452,148 @@ static unsigned pick_order(struct model *m)
 	return (unsigned)below(m, m->top_order + 1);
 }
 
-static unsigned pick_flags(struct model *m, unsigned order, unsigned *zone)
+/* Whether a call with these flags may, and is likely to, come from there. */
+static unsigned pick_place(struct model *m)
 {
+	unsigned flags = 0;
+
+	switch (below(m, 8)) {
+	case 0:
+		flags = QUIRE_MOVABLE | QUIRE_CMA;
+		break;
+	case 1:
+	case 2:
+		flags = QUIRE_MOVABLE;
+		break;
+	case 3:
+		flags = QUIRE_RECLAIMABLE;
+		break;
+	default:
+		break;
+	}
+	if (below(m, 12) == 0)
+		flags |= below(m, 2) ? QUIRE_DMA32 : QUIRE_DEVICE;
+	if (below(m, 6) == 0)
+		flags |= QUIRE_NODE(below(m, m->info.nodes));
+	if (below(m, 8) == 0)
+		flags |= QUIRE_THISNODE;
+	return flags;
+}
+
+static unsigned pick_flags(struct model *m, unsigned order)
+{
+	static const unsigned reserves[] = { QUIRE_HIGH, QUIRE_ATOMIC,
+					     QUIRE_HIGH | QUIRE_ATOMIC,
+					     QUIRE_MEMALLOC };
 	unsigned flags = below(m, 16) ? 0 : QUIRE_NORETRY;
 
 	if (below(m, 8) == 0)
 		flags |= QUIRE_NOLOCK;
-	*zone = m->nr_zones - 1;
-	if (below(m, 4) == 0) {
-		*zone = (unsigned)below(m, m->nr_zones);
-		flags |= QUIRE_ZONE(*zone);
-	}
-	if (m->info.address && below(m, order < 10 ? 8 : 256) == 0)
+	if (below(m, 2) == 0)
+		flags |= pick_place(m);
+	if (below(m, 8) == 0)
+		flags |= reserves[below(m, TEST_LENGTH(reserves))];
+	if (m->info.address && !(flags & QUIRE_DEVICE) &&
+	    below(m, order < 10 ? 8 : 256) == 0)
 		flags |= QUIRE_ZERO;
 	return flags;
+}
+
+/* The nearest of some nodes; of equal ones the next after `from`, and round. */
+static unsigned nearest(struct model *m, unsigned from, uint32_t nodes)
+{
+	unsigned best = QUIRE_MAX_NODES;
+
+	for (unsigned i = 0; i < m->info.nodes; i++) {
+		unsigned n = (from + i) % m->info.nodes;
+
+		if (nodes >> n & 1 &&
+		    (best == QUIRE_MAX_NODES ||
+		     m->distance[from][n] < m->distance[from][best]))
+			best = n;
+	}
+	return best;
+}
+
+/* Each node as often as it weighs, and from the start again. */
+static unsigned node_in_turn(const struct quire_policy *policy)
+{
+	unsigned turn[QUIRE_MAX_NODES * UINT8_MAX], length = 0;
+
+	for (unsigned n = 0; n < QUIRE_MAX_NODES; n++) {
+		unsigned weight = policy->nodes >> n & 1;
+
+		if (weight && policy->mode == QUIRE_POLICY_WEIGHTED &&
+		    policy->weight[n])
+			weight = policy->weight[n];
+		while (weight--)
+			turn[length++] = n;
+	}
+	return turn[policy->turn % length];
+}
+
+static void choose_nodes(struct model *m, struct call *call)
+{
+	const struct quire_policy *policy = call->policy;
+	unsigned local = (unsigned)quire_this_node(m->q);
+
+	call->from = local;
+	call->nodes = (1u << m->info.nodes) - 1;
+	if (call->flags & QUIRE_NODE_MASK) {
+		call->from =
+			(call->flags & QUIRE_NODE_MASK) / QUIRE_NODE(0) - 1;
+	} else if (policy && policy->mode != QUIRE_POLICY_LOCAL) {
+		call->from = policy->mode >= QUIRE_POLICY_INTERLEAVE
+				     ? node_in_turn(policy)
+				     : nearest(m, local, policy->nodes);
+		if (policy->mode == QUIRE_POLICY_BIND)
+			call->nodes = policy->nodes;
+	}
+	if (call->flags & QUIRE_THISNODE)
+		call->nodes = 1u << call->from;
+}
+
+static struct call call_of(struct model *m, unsigned order, unsigned flags,
+			   struct quire_policy *policy)
+{
+	struct call call = { .order = order,
+			     .flags = flags,
+			     .policy = policy,
+			     .highest = QUIRE_ZONE_NORMAL };
+
+	if (flags & QUIRE_MOVABLE)
+		call.highest = QUIRE_ZONE_MOVABLE;
+	if (flags & QUIRE_DMA32)
+		call.highest = QUIRE_ZONE_DMA32;
+	if (flags & QUIRE_DEVICE)
+		call.highest = QUIRE_ZONE_DEVICE;
+	choose_nodes(m, &call);
+	return call;
+}
+
+static struct call pick_call(struct model *m, struct quire_policy *policy)
+{
+	unsigned order = pick_order(m);
+
+	return call_of(m, order, pick_flags(m, order), policy);
+}
+
+/* Mostly none. */
+static struct quire_policy *pick_policy(struct model *m)
+{
+	struct quire_policy *policy = &m->policy;
+
+	if (below(m, 8))
+		return NULL;
+	if (below(m, 8) == 0) {
+		*policy = (struct quire_policy){ .mode = below(m, 5) };
+		policy->turn = (uint32_t)test_random(&m->rng);
+		while (policy->mode && !policy->nodes)
+			policy->nodes = (uint32_t)below(m, 1u << m->info.nodes);
+		for (unsigned n = 0; n < m->info.nodes; n++)
+			policy->weight[n] = (uint8_t)below(m, 5);
+	}
+	return policy;
 }
 
 /* Of a call that may not drain the lists. */
@@ -292,31 +604,77 @@ static bool gives_up_early(unsigned flags)
 
 static int errno_of(unsigned flags)
 {
-	return flags & QUIRE_NOLOCK ? EAGAIN : ENOMEM;
+	return flags & QUIRE_NOLOCK ? EAGAIN
+	       : flags & QUIRE_WAIT ? ETIMEDOUT
+				    : ENOMEM;
+}
+
+static struct quire_zone_info zone_info(struct model *m, unsigned z)
+{
+	struct quire_zone_info info;
+
+	CHECK(m, quire_zone_info(m->q, z, &info, sizeof(info)) == 0, "zone %u",
+	      z);
+	return info;
+}
+
+/* Free in the zone itself, and there for the call. */
+static uint64_t usable_now(const struct quire_zone_info *info,
+			   const struct call *call)
+{
+	uint64_t n = info->free - info->free_type[QUIRE_TYPE_ISOLATED];
+
+	if (!takes_cma(call))
+		n -= info->free_type[QUIRE_TYPE_CMA];
+	if (!(call->flags & QUIRE_ATOMIC) || !call->order || call->exact)
+		n -= info->free_type[QUIRE_TYPE_HIGHATOMIC];
+	return n;
 }
 
 /*
  * Nobody else has the zone locks, so that even a call without waiting may give
- * up only if no zone has a run: what has one is parked.
+ * up only if no zone has a run for it: what has one is parked. Runs are known
+ * of all zones together, so that the call must be one that may use all they
+ * have.
  */
-static void check_given_up(struct model *m, unsigned zone, unsigned order)
+static void check_given_up(struct model *m, const struct call *call)
 {
 	uint64_t runs[QUIRE_NR_ORDERS], fit = 0;
+	bool all = m->nr_kept == 0;
 
+	for (unsigned z = 0; z < m->nr_zones; z++) {
+		const struct zone *zone = &m->zone[z];
+		struct quire_zone_info info = zone_info(m, z);
+		uint64_t floor = floor_of(zone, call);
+
+		all = all && is_allowed(zone, call) && !floor &&
+		      !info.free_type[QUIRE_TYPE_HIGHATOMIC];
+		CHECK(m,
+		      call->order || !is_allowed(zone, call) ||
+			      !is_above(usable_now(&info, call), floor, 0),
+		      "gave up: zone %u, %" PRIu64 " free, %" PRIu64
+		      " to be left",
+		      z, usable_now(&info, call), floor);
+	}
 	assert_int_equal(quire_free_runs(m->q, runs), 0);
-	for (unsigned k = order; k < QUIRE_NR_ORDERS; k++)
+	for (unsigned k = call->order; k < QUIRE_NR_ORDERS; k++)
 		fit += runs[k];
-	CHECK(m, fit == 0 || zone + 1 < m->nr_zones,
-	      "gave up: order %u, %" PRIu64 " runs", order, fit);
+	CHECK(m, fit == 0 || !all,
+	      "gave up: order %u, flags 0x%x: %" PRIu64 " runs", call->order,
+	      call->flags, fit);
 }
 
-static struct quire_page *alloc_somehow(struct model *m, unsigned order,
-					unsigned flags)
+static struct quire_page *alloc_somehow(struct model *m,
+					const struct call *call)
 {
+	unsigned order = call->order, flags = call->flags;
 	struct quire_page *page = NULL;
 	void *addr;
 
 	errno = 0;
+	if (call->policy)
+		return quire_alloc_pages_with(m->q, order, flags, call->policy,
+					      0);
 	switch (m->info.address ? below(m, 4) : 0) {
 	case 1:
 		addr = quire_alloc_addr(m->q, order, flags);
@@ -330,70 +688,199 @@ static struct quire_page *alloc_somehow(struct model *m, unsigned order,
 		page = quire_alloc_pages(m->q, order, flags);
 		break;
 	}
-	if (!page) {
-		CHECK(m, errno == errno_of(flags), "order %u errno %d", order,
-		      errno);
-		m->failures++;
-	}
 	return page;
+}
+
+static void check_failure(struct model *m, const struct call *call)
+{
+	CHECK(m, errno == errno_of(call->flags), "order %u flags 0x%x errno %d",
+	      call->order, call->flags, errno);
+	m->failures++;
+	if (gives_up_early(call->flags))
+		check_given_up(m, call);
+	else
+		CHECK(m, !has_room(m, call),
+		      "order %u, flags 0x%x, nodes 0x%x: there is room",
+		      call->order, call->flags, call->nodes);
+}
+
+/* A policy that binds to nodes without such memory is refused. */
+static bool is_refused(struct model *m, const struct call *call)
+{
+	const struct quire_policy *policy = call->policy;
+
+	if (!policy || policy->mode != QUIRE_POLICY_BIND)
+		return false;
+	for (unsigned z = 0; z < m->nr_zones; z++)
+		if (policy->nodes >> m->zone[z].node & 1 &&
+		    m->zone[z].kind <= call->highest)
+			return false;
+	return true;
+}
+
+static void take_block(struct model *m, const struct call *call,
+		       struct quire_page *page)
+{
+	uint64_t pfn = checked_pfn(m, page, call->order, call);
+
+	CHECK(m, quire_page_flags(page) == 0, "pfn %" PRIu64, pfn);
+	if (call->flags & QUIRE_ZERO)
+		check_zero(m, pfn, call->order);
+	model_insert(m, pfn, call->order);
+}
+
+/*
+ * A block that was in no list left its zone what has to be left: the floor is
+ * checked when the zone hands out, and what it handed out to lists is not.
+ */
+static void check_floor(struct model *m, const struct call *call,
+			const struct quire_page *page, uint64_t by_lists)
+{
+	const struct zone *zone = zone_at(m, quire_page_to_pfn(m->q, page));
+	struct quire_zone_info info = zone_info(m, (unsigned)(zone - m->zone));
+	struct quire_stat stat;
+
+	assert_int_equal(quire_stat(m->q, &stat, sizeof(stat)), 0);
+	CHECK(m,
+	      stat.pcp_allocs > by_lists ||
+		      usable_now(&info, call) >= floor_of(zone, call),
+	      "flags 0x%x: %" PRIu64 " left, %" PRIu64 " are reserved",
+	      call->flags, usable_now(&info, call), floor_of(zone, call));
+}
+
+static uint64_t count_by_lists(struct model *m)
+{
+	struct quire_stat stat;
+
+	assert_int_equal(quire_stat(m->q, &stat, sizeof(stat)), 0);
+	return stat.pcp_allocs;
 }
 
 static void op_alloc(struct model *m)
 {
-	unsigned order = pick_order(m);
-	unsigned zone;
-	unsigned flags = pick_flags(m, order, &zone);
-	struct quire_page *page = alloc_somehow(m, order, flags);
-	uint64_t pfn;
+	struct call call = pick_call(m, pick_policy(m));
+	bool refused = is_refused(m, &call);
+	/* What came back to a CPU is its own, though it was not popped. */
+	bool look = below(m, 16) == 0 && !m->renew;
+	uint64_t by_lists = look ? count_by_lists(m) : 0;
+	struct quire_page *page;
 
-	if (!page && gives_up_early(flags)) {
-		check_given_up(m, zone, order);
-		quire_drain_all(m->q);
-		page = alloc_somehow(m, order, flags);
-	}
-	if (!page) {
-		CHECK(m, !has_run(m, zone, order),
-		      "ENOMEM: order %u zone %u flags 0x%x", order, zone,
-		      flags);
+	/* The header promises nothing about policies and devices. */
+	if (call.policy && call.highest == QUIRE_ZONE_DEVICE)
+		return;
+	page = alloc_somehow(m, &call);
+	if (refused) {
+		CHECK(m, !page && errno == EINVAL, "errno %d", errno);
+		m->reports++;
 		return;
 	}
-	pfn = checked_pfn(m, page, order, zone);
-	CHECK(m, quire_page_flags(page) == 0, "pfn %" PRIu64, pfn);
-	if (flags & QUIRE_ZERO)
-		check_zero(m, pfn, order);
-	model_insert(m, pfn, order);
+	if (!page)
+		check_failure(m, &call);
+	if (!page && gives_up_early(call.flags)) {
+		quire_drain_all(m->q);
+		choose_nodes(m, &call);
+		by_lists = count_by_lists(m);
+		page = alloc_somehow(m, &call);
+		if (!page)
+			check_failure(m, &call);
+		look = true;
+	}
+	if (!page)
+		return;
+	if (look)
+		check_floor(m, &call, page, by_lists);
+	take_block(m, &call, page);
+}
+
+/* The zone that is to serve when no list has a block; NULL: none. */
+static const struct zone *expected_zone(struct model *m,
+					const struct call *call, bool low)
+{
+	uint32_t left = (1u << m->info.nodes) - 1;
+
+	while (left) {
+		unsigned n = nearest(m, call->from, left);
+
+		left &= ~(1u << n);
+		for (unsigned z = m->nr_zones; z-- > 0;) {
+			const struct zone *zone = &m->zone[z];
+			uint64_t floor = floor_of(zone, call);
+
+			if (zone->node != n || !is_allowed(zone, call))
+				continue;
+			if (low && zone->kind != QUIRE_ZONE_DEVICE)
+				floor = zone->low + zone_info(m, z).boost +
+					zone->reserve[call->highest];
+			if (zone_has_room(m, zone, call, floor))
+				return zone;
+		}
+	}
+	return NULL;
+}
+
+static bool has_highatomic(struct model *m)
+{
+	for (unsigned z = 0; z < m->nr_zones; z++)
+		if (zone_info(m, z).free_type[QUIRE_TYPE_HIGHATOMIC])
+			return true;
+	return false;
+}
+
+/* With the lists drained: the first zone, in the order of its start, that is
+ * above low, else the first above what the call must leave. */
+static void op_alloc_foretold(struct model *m)
+{
+	struct call call = pick_call(m, pick_policy(m));
+	const struct zone *zone = NULL;
+	struct quire_page *page;
+
+	/* Zones of devices are asked by number, and not all blocks known. */
+	if (call.highest == QUIRE_ZONE_DEVICE || is_refused(m, &call))
+		return;
+	assert_int_equal(quire_drain_all(m->q), 0);
+	if (has_highatomic(m))
+		return;
+	if (!(call.flags & QUIRE_NOLOCK))
+		zone = expected_zone(m, &call, true);
+	if (!zone)
+		zone = expected_zone(m, &call, false);
+	page = alloc_somehow(m, &call);
+	if (!page) {
+		CHECK(m, !zone, "order %u flags 0x%x", call.order, call.flags);
+		check_failure(m, &call);
+		return;
+	}
+	CHECK(m, zone && zone_at(m, quire_page_to_pfn(m->q, page)) == zone,
+	      "order %u flags 0x%x from node %u: pfn %" PRIu64
+	      ", not of node %d zone %s",
+	      call.order, call.flags, call.from, quire_page_to_pfn(m->q, page),
+	      zone ? (int)zone->node : -1,
+	      zone ? quire_zone_name(zone->kind) : "none");
+	m->foretold++;
+	check_floor(m, &call, page, count_by_lists(m));
+	take_block(m, &call, page);
 }
 
 static void op_alloc_bulk(struct model *m)
 {
 	struct quire_page *pages[BATCH];
-	unsigned order = pick_order(m);
-	unsigned zone;
-	unsigned flags = pick_flags(m, order, &zone);
+	struct call call = pick_call(m, NULL);
 	size_t n = 1 + below(m, BATCH);
 	size_t got;
 
-	if (order > 9)
-		order = 0;
+	if (call.order > 9)
+		call.order = 0;
 	errno = 0;
-	got = quire_alloc_pages_bulk(m->q, order, flags, n, pages);
+	got = quire_alloc_pages_bulk(m->q, call.order, call.flags, n, pages);
 	CHECK(m, got <= n, "%zu of %zu", got, n);
 	for (size_t i = 0; i < got; i++) {
-		uint64_t pfn = checked_pfn(m, pages[i], order, zone);
+		int error = errno;
 
-		if (flags & QUIRE_ZERO)
-			check_zero(m, pfn, order);
-		model_insert(m, pfn, order);
+		take_block(m, &call, pages[i]);
+		errno = error;
 	}
-	if (got == n)
-		return;
-	CHECK(m, errno == errno_of(flags), "%zu of %zu, errno %d", got, n,
-	      errno);
-	m->failures++;
-	if (gives_up_early(flags))
-		check_given_up(m, zone, order);
-	CHECK(m, gives_up_early(flags) || !has_run(m, zone, order),
-	      "%zu of %zu, order %u zone %u", got, n, order, zone);
+	if (got < n)
+		check_failure(m, &call);
 }
 
 static unsigned order_over(uint64_t n)
@@ -409,24 +896,19 @@ static void op_alloc_exact(struct model *m)
 {
 	uint64_t n = 1 + below(m, below(m, 8) ? 40 : 1200);
 	unsigned order = order_over(n);
-	unsigned zone;
-	unsigned flags = pick_flags(m, order, &zone) & ~QUIRE_NORETRY;
+	unsigned flags = pick_flags(m, order) & ~QUIRE_NORETRY;
+	struct call call = call_of(m, order, flags, NULL);
 	struct quire_page *page;
 	uint64_t pfn;
 
+	call.exact = true;
 	errno = 0;
 	page = quire_alloc_exact(m->q, n, flags);
 	if (!page) {
-		CHECK(m, errno == errno_of(flags),
-		      "%" PRIu64 " pages, errno %d", n, errno);
-		if (gives_up_early(flags))
-			check_given_up(m, zone, order);
-		CHECK(m, gives_up_early(flags) || !has_run(m, zone, order),
-		      "ENOMEM: %" PRIu64 " pages, zone %u", n, zone);
-		m->failures++;
+		check_failure(m, &call);
 		return;
 	}
-	pfn = checked_pfn(m, page, order, zone);
+	pfn = checked_pfn(m, page, order, &call);
 	for (uint64_t i = 0; i < n; i++) {
 		if (flags & QUIRE_ZERO)
 			check_zero(m, pfn + i, 0);
@@ -726,8 +1208,11 @@ static void compare_stat(struct model *m, bool drained)
 	      stat.failures, m->failures);
 	CHECK(m, stat.refused == m->refused, "%" PRIu64 " not %" PRIu64,
 	      stat.refused, m->refused);
-	CHECK(m, m->messages.count == m->refused, "%zu messages, last: %s",
-	      m->messages.count, m->messages.text[0]);
+	CHECK(m, stat.waits == m->waits && stat.timeouts == m->timeouts,
+	      "%" PRIu64 " waits, %" PRIu64 " timeouts", stat.waits,
+	      stat.timeouts);
+	CHECK(m, m->messages.count == m->refused + m->reports,
+	      "%zu messages, last: %s", m->messages.count, m->messages.text[0]);
 	CHECK(m, stat.pcp_allocs <= stat.allocs && stat.pcp_frees <= stat.frees,
 	      "%" PRIu64 " %" PRIu64, stat.pcp_allocs, stat.pcp_frees);
 }
@@ -765,6 +1250,68 @@ static void compare_pages(struct model *m)
 	}
 }
 
+static void compare_zones(struct model *m)
+{
+	for (unsigned z = 0; z < m->nr_zones; z++) {
+		const struct zone *zone = &m->zone[z];
+		struct quire_zone_info info = zone_info(m, z);
+		uint64_t sum = info.free_whole;
+
+		for (unsigned i = 0; i < QUIRE_NR_TYPES; i++)
+			sum += info.free_type[i];
+		CHECK(m, info.free == zone->free && sum == zone->free,
+		      "zone %u: %" PRIu64 " free, %" PRIu64 " in all, not "
+		      "%" PRIu64,
+		      z, info.free, sum, zone->free);
+		for (unsigned i = QUIRE_TYPE_CMA; i <= QUIRE_TYPE_ISOLATED; i++)
+			CHECK(m, info.free_type[i] == free_of_kept(m, zone, i),
+			      "zone %u: %" PRIu64 " of type %u, not %" PRIu64,
+			      z, info.free_type[i], i,
+			      free_of_kept(m, zone, i));
+		CHECK(m, info.min == zone->min && info.low == zone->low,
+		      "zone %u: min %" PRIu64 ", low %" PRIu64, z, info.min,
+		      info.low);
+	}
+}
+
+/* Whether a live block of order 9 or more reaches in. */
+static bool is_inside_large(struct model *m, uint64_t pfn)
+{
+	for (unsigned order = BLOCK_ORDER; order < QUIRE_NR_ORDERS; order++) {
+		uint64_t head = pfn & -(1ull << order);
+
+		if (head >= m->first && *state_of(m, head) == HEAD + order)
+			return true;
+	}
+	return false;
+}
+
+/* Lists are drained. */
+static void compare_blocks(struct model *m)
+{
+	for (uint64_t pfn = m->first; pfn < m->end;
+	     pfn = (pfn / BLOCK + 1) * BLOCK) {
+		uint64_t start = pfn - pfn % BLOCK;
+		bool edge = start < m->first || start + BLOCK > m->end;
+		int type = quire_mobility(m->q, pfn);
+
+		if (*kept_at(m, pfn))
+			CHECK(m, type == *kept_at(m, pfn),
+			      "pfn %" PRIu64 ": %d", pfn, type);
+		else if (edge)
+			CHECK(m, type >= 0 && type < QUIRE_TYPE_CMA,
+			      "pfn %" PRIu64 ": %d", pfn, type);
+		else if (run_is_free(m, pfn, BLOCK_ORDER))
+			CHECK(m, type == -1 || type == QUIRE_TYPE_HIGHATOMIC,
+			      "pfn %" PRIu64 ": %d", pfn, type);
+		else
+			CHECK(m,
+			      (type == -1) == is_inside_large(m, pfn) &&
+				      type < QUIRE_TYPE_CMA,
+			      "pfn %" PRIu64 ": %d", pfn, type);
+	}
+}
+
 static void compare_all(struct model *m)
 {
 	int violations;
@@ -776,10 +1323,12 @@ static void compare_all(struct model *m)
 	compare_stat(m, true);
 	compare_runs(m);
 	compare_pages(m);
+	compare_zones(m);
+	compare_blocks(m);
 	violations = quire_validate(m->q);
 	CHECK(m, violations == 0, "%d violations", violations);
 	/* Keep room for what the next violation would say. */
-	m->messages.count = m->refused;
+	m->messages.count = m->refused + m->reports;
 }
 
 static void op_look(struct model *m)
@@ -803,20 +1352,11 @@ static void bind_cpu(struct model *m, unsigned cpu)
 	assert_int_equal(quire_cpu_bind(m->q, cpu), 0);
 }
 
-/* Goes on as another CPU, leaving pages in the lists of this one. */
-static void op_move(struct model *m)
+/* On this CPU, or the next one that may be used. */
+static void run_on(struct model *m, size_t cpu)
 {
 	cpu_set_t one;
-	size_t cpu;
 
-	if (m->info.way == QUIRE_WAY_BOUND) {
-		assert_int_equal(quire_cpu_unbind(m->q), 0);
-		if (below(m, 8) == 0)
-			op_alloc(m);
-		bind_cpu(m, (unsigned)below(m, BOUND_CPUS));
-		return;
-	}
-	cpu = below(m, CPU_SETSIZE);
 	while (!CPU_ISSET(cpu, &m->cpus))
 		cpu = (cpu + 1) % CPU_SETSIZE;
 	CPU_ZERO(&one);
@@ -824,9 +1364,120 @@ static void op_move(struct model *m)
 	assert_int_equal(sched_setaffinity(0, sizeof(one), &one), 0);
 }
 
+/* Goes on as another CPU, leaving pages in the lists of this one. */
+static void op_move(struct model *m)
+{
+	if (m->info.way == QUIRE_WAY_BOUND) {
+		assert_int_equal(quire_cpu_unbind(m->q), 0);
+		if (below(m, 8) == 0)
+			op_alloc(m);
+		bind_cpu(m, (unsigned)below(m, BOUND_CPUS));
+		return;
+	}
+	run_on(m, below(m, CPU_SETSIZE));
+}
+
+static void set_distances(struct model *m)
+{
+	unsigned nr = m->info.nodes;
+	uint8_t d[QUIRE_MAX_NODES * QUIRE_MAX_NODES] = { 0 };
+
+	for (unsigned i = 0; i < nr; i++)
+		for (unsigned j = 0; j <= i; j++) {
+			unsigned distance =
+				i == j ? 10 : 10 + (unsigned)below(m, 6);
+
+			m->distance[i][j] = m->distance[j][i] = distance;
+			d[i * nr + j] = d[j * nr + i] = (uint8_t)distance;
+		}
+	assert_int_equal(quire_set_distances(m->q, d), 0);
+	for (unsigned i = 0; i < nr * nr; i++)
+		CHECK(m, quire_distance(m->q, i / nr, i % nr) == d[i],
+		      "from %u to %u", i / nr, i % nr);
+}
+
+static void keep(struct model *m, uint64_t pfn, enum quire_mobility type)
+{
+	uint8_t *kept = kept_at(m, pfn);
+
+	m->nr_kept -= *kept != 0;
+	*kept = type >= QUIRE_TYPE_CMA ? (uint8_t)type : 0;
+	m->nr_kept += *kept != 0;
+}
+
+/* A few blocks become something else; not too many are kept from others. */
+static void op_mobility(struct model *m)
+{
+	static const enum quire_mobility types[] = {
+		QUIRE_TYPE_UNMOVABLE, QUIRE_TYPE_MOVABLE,
+		QUIRE_TYPE_RECLAIMABLE, QUIRE_TYPE_CMA, QUIRE_TYPE_ISOLATED
+	};
+	uint64_t blocks = (m->end + BLOCK - 1) / BLOCK - m->first / BLOCK;
+	uint64_t n = 1 + below(m, blocks < 4 ? blocks : 4);
+	uint64_t at = m->first / BLOCK + below(m, blocks - n + 1);
+	bool many = m->nr_kept > blocks / 8 || below(m, 2);
+	enum quire_mobility type = types[below(m, many ? 3 : 5)];
+	bool large = false;
+	int result;
+
+	for (uint64_t i = at; i < at + n; i++)
+		large = large || (i * BLOCK >= m->first &&
+				  is_inside_large(m, i * BLOCK));
+	errno = 0;
+	result = quire_set_mobility(m->q, at * BLOCK, n * BLOCK, type);
+	CHECK(m, result == (large ? -1 : 0) && (!large || errno == EBUSY),
+	      "%" PRIu64 " blocks from %" PRIu64 ", type %u: %d, errno %d", n,
+	      at, type, result, errno);
+	m->reports += large;
+	for (uint64_t i = at; !large && i < at + n; i++)
+		keep(m, i * BLOCK < m->first ? m->first : i * BLOCK, type);
+}
+
+/* Nobody will free: who waits does so in vain. */
+static void op_wait(struct model *m)
+{
+	struct call call = pick_call(m, NULL);
+	struct quire_page *page;
+
+	call.flags &= ~(QUIRE_NORETRY | QUIRE_NOLOCK | QUIRE_ATOMIC);
+	call.flags |= QUIRE_WAIT;
+	errno = 0;
+	page = quire_alloc_pages_with(m->q, call.order, call.flags, NULL, 1);
+	if (page) {
+		take_block(m, &call, page);
+		return;
+	}
+	m->waits++;
+	m->timeouts++;
+	check_failure(m, &call);
+}
+
+/* Only if there is room, or never could be. */
+static void op_nofail(struct model *m)
+{
+	struct call call = pick_call(m, NULL);
+	struct quire_page *page;
+
+	call.flags &=
+		~(QUIRE_NORETRY | QUIRE_NOLOCK | QUIRE_ATOMIC | QUIRE_DEVICE);
+	call.flags |= QUIRE_NOFAIL;
+	call = call_of(m, call.order, call.flags, NULL);
+	if (fits_ever(m, &call) && !has_room(m, &call))
+		return;
+	errno = 0;
+	page = quire_alloc_pages(m->q, call.order, call.flags);
+	if (page) {
+		take_block(m, &call, page);
+		return;
+	}
+	CHECK(m, errno == EINVAL && !fits_ever(m, &call), "errno %d", errno);
+	m->failures++;
+	m->reports++;
+}
+
 static void op_rare(struct model *m)
 {
-	switch (below(m, 6)) {
+	switch (below(m, 12)) {
 	case 0:
 		assert_int_equal(quire_drain_all(m->q), 0);
 		break;
@@ -834,7 +1485,22 @@ static void op_rare(struct model *m)
 		assert_true(quire_maintain(m->q) >= 0);
 		break;
 	case 2:
+	case 3:
 		op_look(m);
+		break;
+	case 4:
+		set_distances(m);
+		break;
+	case 5:
+	case 6:
+		op_mobility(m);
+		break;
+	case 7:
+		op_nofail(m);
+		break;
+	case 8:
+		if (below(m, 8) == 0)
+			op_wait(m);
 		break;
 	default:
 		op_move(m);
@@ -878,6 +1544,10 @@ static void do_alloc(struct model *m)
 	case 1:
 		op_alloc_exact(m);
 		break;
+	case 2:
+		if (below(m, 4) == 0)
+			op_alloc_foretold(m);
+		break;
 	default:
 		op_alloc(m);
 		break;
@@ -888,7 +1558,7 @@ static void do_one(struct model *m)
 {
 	uint64_t dice = below(m, 1000);
 
-	if (dice < 4)
+	if (dice < 6)
 		op_rare(m);
 	else if (dice < 30)
 		op_bad(m);
@@ -930,18 +1600,42 @@ static void options_for(struct model *m, const struct config *config,
 		options->size = 3 * GIB + 5 * MIB + 3 * PAGE;
 	}
 	if (config->arena == ZONES) {
-		options->nr_zones = 3;
-		options->zone_size[0] = 2 * MIB;
-		options->zone_size[1] = 14 * MIB;
+		options->zone_size[QUIRE_ZONE_DMA32] = 2 * MIB;
+		options->zone_size[QUIRE_ZONE_MOVABLE] = 14 * MIB;
+		options->zone_size[QUIRE_ZONE_DEVICE] = 4 * MIB;
 	}
 	if (config->arena == ODD_ZONES) {
 		options->flags = QUIRE_OFFSETS;
 		options->offset = GIB - 9 * MIB - 201 * PAGE;
 		options->size = 40 * MIB + 5 * PAGE;
-		options->nr_zones = 4;
-		options->zone_size[0] = 2 * MIB;
-		options->zone_size[1] = 8 * MIB;
-		options->zone_size[2] = 4 * MIB;
+		options->nodes = 2;
+		options->zone_size[QUIRE_ZONE_DMA32] = 2 * MIB;
+		options->zone_size[QUIRE_ZONE_MOVABLE] = 8 * MIB;
+		options->zone_size[QUIRE_ZONE_DEVICE] = 4 * MIB;
+		options->lowmem_ratio[QUIRE_ZONE_DMA32] = 64;
+		options->lowmem_ratio[QUIRE_ZONE_NORMAL] = UINT32_MAX;
+	}
+	if (config->arena == NODES) {
+		options->nodes = 4;
+		options->node_size[0] = 10 * MIB;
+		options->node_size[1] = 18 * MIB;
+		options->node_size[2] = 16 * MIB;
+		options->zone_size[QUIRE_ZONE_MOVABLE] = 12 * MIB;
+		options->zone_size[QUIRE_ZONE_DMA32] = 4 * MIB;
+		options->cma_size = 4 * MIB;
+		options->min_free = MIB;
+	}
+	/* Zones large enough for a high-atomic reserve. */
+	if (config->arena == PRESSURE) {
+		options->flags = QUIRE_OFFSETS;
+		options->offset = GIB + 3 * MIB + 7 * PAGE;
+		options->size = 768 * MIB;
+		options->nodes = 2;
+		options->zone_size[QUIRE_ZONE_DMA32] = 64 * MIB;
+		options->zone_size[QUIRE_ZONE_MOVABLE] = 128 * MIB;
+		options->cma_size = 16 * MIB;
+		options->min_free = 32 * MIB;
+		options->watermark_scale = 100;
 	}
 	if (config->arena == CALLER) {
 		m->region_size = 48 * MIB;
@@ -955,25 +1649,74 @@ static void options_for(struct model *m, const struct config *config,
 	}
 }
 
+/* The allocator says where zones are; that they are what was asked for. */
+static void check_layout(struct model *m, const struct quire_options *options)
+{
+	uint64_t pfn = m->first, pages[QUIRE_NR_ZONES] = { 0 };
+
+	for (unsigned z = 0; z < m->nr_zones; z++) {
+		const struct zone *zone = &m->zone[z];
+
+		assert_int_equal(zone->first, pfn);
+		assert_true(z == 0 ||
+			    (pfn % BLOCK == 0 && zone->node >= zone[-1].node));
+		assert_true(z == 0 || zone->node > zone[-1].node ||
+			    zone->kind > zone[-1].kind);
+		assert_true(zone->node < m->info.nodes);
+		pages[zone->kind] += zone->end - zone->first;
+		pfn = zone->end;
+	}
+	assert_int_equal(pfn, m->end);
+	for (unsigned k = 0; k < QUIRE_NR_ZONES; k++) {
+		int64_t asked = (int64_t)(options->zone_size[k] / PAGE);
+
+		/* A cut is where 2 MiB begin. */
+		if (k != QUIRE_ZONE_NORMAL)
+			assert_true(llabs((int64_t)pages[k] - asked) <
+				    (asked ? BLOCK : 1));
+	}
+}
+
+/* CMA is at the zone's end. */
+static void keep_cma(struct model *m, const struct zone *zone, uint64_t pages)
+{
+	uint64_t end = zone->end & -(uint64_t)BLOCK;
+
+	for (uint64_t pfn = end - pages; pfn < end; pfn += BLOCK)
+		*kept_at(m, pfn) = QUIRE_TYPE_CMA;
+	m->nr_kept += pages / BLOCK;
+}
+
 static void model_layout(struct model *m, const struct quire_options *options)
 {
 	uint64_t start =
 		m->info.address ? (uintptr_t)m->info.address : m->info.offset;
-	uint64_t pfn;
 
 	m->first = m->info.first_pfn;
 	m->end = m->first + m->info.pages;
 	assert_int_equal(m->info.pages, options->size / PAGE);
 	assert_int_equal(m->first, start % GIB / PAGE);
-	m->nr_zones = m->info.nr_zones;
-	pfn = m->first;
+	assert_int_equal(m->info.nodes, options->nodes ? options->nodes : 1);
+	m->nr_zones = m->info.zones;
 	for (unsigned z = 0; z < m->nr_zones; z++) {
-		m->zone_first[z] = pfn;
-		/* Zones meet at multiples of 2 MiB. */
-		pfn += options->zone_size[z] / PAGE + 511;
-		pfn -= pfn % 512;
+		struct quire_zone_info info = zone_info(m, z);
+		struct zone *zone = &m->zone[z];
+
+		*zone = (struct zone){
+			.first = info.first_pfn,
+			.end = info.first_pfn + info.pages,
+			.node = info.node,
+			.kind = info.kind,
+			.min = info.min,
+			.low = info.low,
+			.free = info.pages,
+		};
+		memcpy(zone->reserve, info.reserve, sizeof(zone->reserve));
+		keep_cma(m, zone, info.free_type[QUIRE_TYPE_CMA]);
 	}
-	m->zone_first[m->nr_zones] = m->end;
+	assert_int_equal(m->nr_kept * BLOCK, options->cma_size / PAGE);
+	check_layout(m, options);
+	set_distances(m);
 }
 
 /* False where this machine cannot do what the case is about. */
@@ -986,6 +1729,7 @@ static bool model_create(struct model *m, const struct config *config)
 	m->rng = test_seed();
 	m->rng.state += (uint64_t)config->arena * 4 + config->way;
 	m->rng.state += (uint64_t)config->renew << 32;
+	m->renew = config->renew != 0;
 	options_for(m, config, &options);
 	m->q = quire_create(&options);
 	if (!m->q && errno == ENOTSUP && config->way == QUIRE_WAY_RSEQ)
@@ -994,14 +1738,18 @@ static bool model_create(struct model *m, const struct config *config)
 	m->messages.count = 0;
 	assert_int_equal(quire_info(m->q, &m->info, sizeof(m->info)), 0);
 	assert_int_equal(m->info.way, config->way);
-	model_layout(m, &options);
 	m->state = calloc(m->info.pages, sizeof(m->state[0]));
+	m->kept = calloc(m->info.pages / BLOCK + 2, sizeof(m->kept[0]));
+	assert_true(m->state && m->kept);
+	model_layout(m, &options);
 	m->index = calloc(m->info.pages, sizeof(m->index[0]));
 	m->live = calloc(m->info.pages, sizeof(m->live[0]));
-	assert_true(m->state && m->index && m->live);
+	assert_true(m->index && m->live);
 	assert_int_equal(sched_getaffinity(0, sizeof(m->cpus), &m->cpus), 0);
 	if (config->way == QUIRE_WAY_BOUND)
 		bind_cpu(m, 0);
+	else
+		run_on(m, 0); /* its node is not to change inside a call */
 	return true;
 }
 
@@ -1016,6 +1764,10 @@ static void tell(struct model *m)
 	       " failures, %" PRIu64 " misuses refused\n",
 	       m->op, stat.allocs, stat.pcp_allocs, stat.failures,
 	       stat.refused);
+	printf("# %" PRIu64 " zones foretold, %" PRIu64 " claims, %" PRIu64
+	       " steals, %" PRIu64 " timeouts, %" PRIu64 " other refusals\n",
+	       m->foretold, stat.claims, stat.steals, stat.timeouts,
+	       m->reports);
 }
 
 static void model_destroy(struct model *m)
@@ -1027,6 +1779,7 @@ static void model_destroy(struct model *m)
 	if (m->region)
 		munmap(m->region, m->region_size);
 	free(m->state);
+	free(m->kept);
 	free(m->index);
 	free(m->live);
 }
@@ -1039,8 +1792,9 @@ static void model_destroy(struct model *m)
 
 static const struct config configs[] = {
 	WAYS(RESERVED, 0), WAYS(CALLER, 0),    WAYS(OFFSETS, 0),
-	WAYS(ZONES, 0),	   WAYS(ODD_ZONES, 0), WAYS(RESERVED, 16),
-	WAYS(ZONES, 64),
+	WAYS(ZONES, 0),	   WAYS(ODD_ZONES, 0), WAYS(NODES, 0),
+	WAYS(PRESSURE, 0), WAYS(RESERVED, 16), WAYS(ZONES, 64),
+	WAYS(NODES, 32),
 };
 
 static void test_model(void **state)
@@ -1068,8 +1822,10 @@ static void test_model(void **state)
 
 int main(int argc, char **argv)
 {
-	static const char *const arenas[] = { "reserved", "caller", "offsets",
-					      "zones", "odd zones" };
+	static const char *const arenas[] = { "reserved",  "caller",
+					      "offsets",   "zones",
+					      "odd zones", "nodes",
+					      "pressure" };
 	struct CMUnitTest tests[TEST_LENGTH(configs)];
 	char names[TEST_LENGTH(configs)][64];
 

@@ -78,7 +78,16 @@ static void test_defaults(void **state)
 	(void)state;
 	accepts(&options);
 	assert_int_equal(settings.options.size, 64u << 20);
-	assert_int_equal(settings.options.nr_zones, 1);
+	assert_int_equal(settings.options.nodes, 1);
+	assert_int_equal(settings.distance[0], 10);
+	assert_int_equal(settings.options.policy.mode, QUIRE_POLICY_LOCAL);
+	assert_int_equal(settings.options.min_free, 0);
+	assert_int_equal(settings.options.watermark_scale, 10);
+	assert_int_equal(settings.options.wait_ms, 1000);
+	assert_int_equal(settings.options.give_back, QUIRE_GIVE_NONE);
+	assert_int_equal(settings.options.give_delay_ms, 10000);
+	assert_int_equal(settings.options.give_rate, 0);
+	assert_int_equal(settings.options.give_floor, 0);
 	assert_int_equal(settings.options.decay_ms, 1000);
 	assert_int_equal(settings.options.way, default_way());
 	assert_int_equal(settings.options.cpus,
@@ -130,10 +139,11 @@ static void test_flags(void **state)
 
 	(void)state;
 	options.flags = QUIRE_PREFAULT | QUIRE_MLOCK | QUIRE_DONTFORK |
-			QUIRE_ZEROED | QUIRE_CHECK_RACE | QUIRE_LOCK_TIMES;
+			QUIRE_ZEROED | QUIRE_CHECK_RACE | QUIRE_LOCK_TIMES |
+			QUIRE_NUMA | QUIRE_PINNED;
 	accepts(&options);
-	options.flags = 1u << 7;
-	refuses(&options, "unknown bits 0x80");
+	options.flags = 1u << 9;
+	refuses(&options, "unknown bits 0x200");
 	options.flags = 1u << 31 | QUIRE_MLOCK;
 	refuses(&options, "flags 0x80000004: unknown bits 0x80000000");
 	options.flags = QUIRE_OFFSETS;
@@ -175,29 +185,185 @@ static void test_values(void **state)
 	assert_int_equal(settings.options.renew, 64);
 }
 
+/* All but NORMAL, which gets the rest. */
 static void test_zones(void **state)
+{
+	static const enum quire_zone kinds[] = { QUIRE_ZONE_DMA32,
+						 QUIRE_ZONE_MOVABLE,
+						 QUIRE_ZONE_DEVICE };
+	struct quire_options options = good();
+
+	(void)state;
+	for (size_t i = 0; i < TEST_LENGTH(kinds); i++) {
+		uint64_t *size = &options.zone_size[kinds[i]];
+		char told[96];
+
+		*size = (2u << 20) + 4096;
+		snprintf(told, sizeof(told),
+			 "zone_size[%s] 2101248: need a multiple of 2 MiB",
+			 quire_zone_name(kinds[i]));
+		refuses(&options, told);
+		*size = 66u << 20;
+		snprintf(told, sizeof(told),
+			 "zone_size[%s] 69206016: the region has 67108864",
+			 quire_zone_name(kinds[i]));
+		refuses(&options, told);
+		*size = UINT64_MAX - (2u << 20) + 1;
+		snprintf(told, sizeof(told),
+			 "zone_size[%s] 18446744073707454464: the region has",
+			 quire_zone_name(kinds[i]));
+		refuses(&options, told);
+		/* Whether all fit together, the layout says. */
+		*size = 64u << 20;
+		accepts(&options);
+	}
+	options.zone_size[QUIRE_ZONE_NORMAL] = 2u << 20;
+	refuses(&options, "zone_size[NORMAL] 2097152: it gets what the others");
+	options = good();
+	options.cma_size = 4096;
+	refuses(&options, "cma_size 4096: need a multiple of 2 MiB");
+	options.cma_size = 2u << 20;
+	accepts(&options);
+}
+
+static void test_nodes(void **state)
 {
 	struct quire_options options = good();
 
 	(void)state;
-	options.nr_zones = QUIRE_MAX_ZONES + 1;
-	refuses(&options, "nr_zones 5: at most 4");
-	options.nr_zones = 2;
-	refuses(&options, "zone_size[0] 0");
-	options.zone_size[0] = (2u << 20) + 4096;
-	refuses(&options, "zone_size[0] 2101248: need a multiple");
-	options.zone_size[0] = 64u << 20;
-	refuses(&options, "zone_size[0] 67108864: zones below leave 67108864");
-	options.zone_size[0] = 62u << 20;
+	options.nodes = QUIRE_MAX_NODES + 1;
+	refuses(&options, "nodes 17: at most 16");
+	options.nodes = UINT32_MAX;
+	refuses(&options, "nodes 4294967295: at most 16");
+	options.nodes = QUIRE_MAX_NODES;
 	accepts(&options);
-	options.nr_zones = 3;
-	options.zone_size[1] = 2u << 20;
-	refuses(&options, "zone_size[1] 2097152: zones below leave 2097152");
-	options.zone_size[1] = UINT64_MAX - (2u << 20) + 1;
-	refuses(&options, "zone_size[1]");
-	options.zone_size[0] = 60u << 20;
-	options.zone_size[1] = 2u << 20;
+	options.nodes = 3;
+	options.node_size[0] = 2u << 20;
+	refuses(&options, "node_size: 1 of 3 nodes have a size");
+	options.node_size[1] = (2u << 20) + 1;
+	refuses(&options, "node_size[1] 2097153: need a multiple of 2 MiB");
+	options.node_size[1] = 2u << 20;
 	accepts(&options);
+	options.node_size[2] = 60u << 20;
+	refuses(&options, "node_size[2] 62914560: the last node gets the rest");
+	options.node_size[2] = 0;
+	options.node_size[1] = 64u << 20;
+	refuses(&options, "node_size: 69206016 bytes in all, the region has");
+	options.node_size[1] = 2u << 20;
+	options.node_size[3] = 2u << 20;
+	refuses(&options, "node_size[3] 2097152: there are 3 nodes");
+	options.node_size[3] = 0;
+	/* Sixteen of them would not have a sum. */
+	options.node_size[1] = UINT64_MAX - (2u << 20) + 1;
+	refuses(&options, "node_size[1] 18446744073707454464: too large");
+	options = good();
+	options.nodes = 2;
+	options.node_size[1] = 2u << 20;
+	refuses(&options, "node_size[1] 2097152: the last node gets the rest");
+}
+
+static void test_distances(void **state)
+{
+	static const uint8_t far[] = { 10, 31, 17, 31, 10, 255, 17, 255, 10 };
+	static const uint8_t wrong[] = { 10, 31, 17, 30, 10, 9, 17, 9, 11 };
+	struct quire_options options = good();
+
+	(void)state;
+	options.nodes = 3;
+	accepts(&options);
+	for (unsigned i = 0; i < 9; i++)
+		assert_int_equal(settings.distance[i], i % 4 ? 20 : 10);
+	options.distances = far;
+	accepts(&options);
+	assert_memory_equal(settings.distance, far, sizeof(far));
+	options.distances = wrong;
+	refuses(&options, "distances[0][1] 31, distances[1][0] 30: not symm");
+	expect_told("distances[1][2] 9, distances[2][1] 9: below 10");
+	expect_told("distances[2][2] 11, distances[2][2] 11: not 10");
+	assert_int_equal(messages.count, 3);
+	/* The environment's count more, and must be as many as there are. */
+	setenv("QUIRE_CONF", "distances:10+25+21+25+10+22+21+22+10", 1);
+	accepts(&options);
+	assert_int_equal(settings.distance[1], 25);
+	assert_int_equal(settings.distance[5], 22);
+	/* A wrong value leaves nothing behind. */
+	setenv("QUIRE_CONF",
+	       "distances:10+25+21+25+10+22+21+22+10,distances:10+99+x", 1);
+	messages.count = 0;
+	accepts(&options);
+	expect_told("unknown value in \"distances:10+99+x\"");
+	assert_int_equal(settings.distance[1], 25);
+	setenv("QUIRE_CONF", "distances:10+25+25+10", 1);
+	refuses(&options, "QUIRE_CONF: 4 distances for 3 nodes, need 9");
+	setenv("QUIRE_CONF", "nodes:2,distances:10+25+24+10", 1);
+	refuses(&options, "distances[0][1] 25, distances[1][0] 24");
+}
+
+static void test_pressure(void **state)
+{
+	struct quire_options options = good();
+
+	(void)state;
+	options.min_free = 64u << 20;
+	refuses(&options, "min_free 67108864: the region has 67108864");
+	options.min_free = UINT64_MAX - 1;
+	refuses(&options, "min_free 18446744073709551614: the region has");
+	options.min_free = QUIRE_MIN_FREE_AUTO;
+	accepts(&options);
+	options.min_free = (64u << 20) - 1;
+	accepts(&options);
+	options.watermark_scale = 3001;
+	refuses(&options, "watermark_scale 3001: at most 3000 of 10,000");
+	options.watermark_scale = 3000;
+	accepts(&options);
+	assert_int_equal(settings.options.watermark_scale, 3000);
+}
+
+static void test_give_back(void **state)
+{
+	static const unsigned stays[] = { QUIRE_PINNED, QUIRE_MLOCK,
+					  QUIRE_OFFSETS };
+	struct quire_options options = good();
+
+	(void)state;
+	options.give_back = (enum quire_give_back)(QUIRE_GIVE_REMOVE + 1);
+	refuses(&options, "give_back 4: unknown");
+	options.give_back = QUIRE_GIVE_REMOVE;
+	refuses(&options, "give_back remove: needs a region of a shared file");
+	options.address = &options;
+	accepts(&options);
+	options.address = NULL;
+	options.give_back = QUIRE_GIVE_FREE;
+	accepts(&options);
+	for (size_t i = 0; i < TEST_LENGTH(stays); i++) {
+		options.flags = stays[i];
+		refuses(&options, "does not go back");
+		options.give_back = QUIRE_GIVE_NONE;
+		accepts(&options);
+		options.give_back = QUIRE_GIVE_DONTNEED;
+	}
+}
+
+/* Without a choice there are as many nodes as the machine has. */
+static void test_numa(void **state)
+{
+	struct quire_options options = good();
+	unsigned with_memory = 0;
+
+	(void)state;
+	for (unsigned n = 0; n < platform_nr_nodes(); n++)
+		with_memory += platform_node_bytes(n) != 0;
+	if (with_memory == 0)
+		with_memory = 1;
+	options.flags = QUIRE_NUMA;
+	accepts(&options);
+	assert_int_equal(settings.options.nodes, with_memory);
+	assert_int_equal(settings.distance[0], 10);
+	options.nodes = with_memory + 1;
+	refuses(&options, "with QUIRE_NUMA: the machine has");
+	options.nodes = 1;
+	accepts(&options);
+	assert_int_equal(settings.options.nodes, 1);
 }
 
 /* --- QUIRE_CONF --- */
@@ -245,6 +411,26 @@ static void test_conf_numbers(void **state)
 	assert_int_equal(conf("decay_ms:2K")->decay_ms, 2048);
 	assert_int_equal(conf("renew:7")->renew, 7);
 	assert_int_equal(conf("renew:64")->renew, 64);
+	assert_int_equal(conf("nodes:16")->nodes, 16);
+	assert_int_equal(conf("watermark_scale:3000")->watermark_scale, 3000);
+	assert_int_equal(conf("wait_ms:3")->wait_ms, 3);
+	assert_int_equal(conf("give_delay_ms:7")->give_delay_ms, 7);
+}
+
+static void test_conf_sizes(void **state)
+{
+	(void)state;
+	assert_int_equal(conf("dma32:4M")->zone_size[QUIRE_ZONE_DMA32],
+			 4 << 20);
+	assert_int_equal(conf("movable:6M")->zone_size[QUIRE_ZONE_MOVABLE],
+			 6 << 20);
+	assert_int_equal(conf("device:2M")->zone_size[QUIRE_ZONE_DEVICE],
+			 2 << 20);
+	assert_int_equal(conf("cma:8M")->cma_size, 8 << 20);
+	assert_int_equal(conf("min_free:128K")->min_free, 128 << 10);
+	assert_true(conf("min_free:auto")->min_free == QUIRE_MIN_FREE_AUTO);
+	assert_int_equal(conf("give_rate:10M")->give_rate, 10 << 20);
+	assert_int_equal(conf("give_floor:1G")->give_floor, 1 << 30);
 }
 
 static void test_conf_words(void **state)
@@ -263,6 +449,17 @@ static void test_conf_words(void **state)
 	o = conf("backing:base");
 	assert_int_equal(o->backing[0], QUIRE_BACKING_BASE);
 	assert_int_equal(o->backing[1], QUIRE_BACKING_DEFAULT);
+	o = conf("policy:interleave,nodes:3");
+	assert_int_equal(o->policy.mode, QUIRE_POLICY_INTERLEAVE);
+	assert_int_equal(o->policy.nodes, 7);
+	o = conf("policy:interleave,policy:local");
+	assert_int_equal(o->policy.mode, QUIRE_POLICY_LOCAL);
+	assert_int_equal(o->policy.nodes, 0);
+	assert_int_equal(conf("give_back:dontneed")->give_back,
+			 QUIRE_GIVE_DONTNEED);
+	assert_int_equal(conf("give_back:free")->give_back, QUIRE_GIVE_FREE);
+	assert_int_equal(conf("give_back:free,give_back:none")->give_back,
+			 QUIRE_GIVE_NONE);
 	conf("debug:memblock");
 	assert_true(settings.debug_memblock && !settings.debug_init);
 	conf("debug:init+memblock");
@@ -280,6 +477,8 @@ static void test_conf_flags(void **state)
 		{ "dontfork", QUIRE_DONTFORK },
 		{ "race", QUIRE_CHECK_RACE },
 		{ "lock_times", QUIRE_LOCK_TIMES },
+		{ "numa", QUIRE_NUMA },
+		{ "pinned", QUIRE_PINNED },
 	};
 
 	(void)state;
@@ -352,6 +551,34 @@ static void test_conf_unknown(void **state)
 		"dontfork:01",
 		"race:true",
 		"lock_times:2",
+		"numa:2",
+		"pinned:yes",
+		"nodes:17",
+		"nodes:x",
+		"nodes:",
+		"distances:",
+		"distances:10+",
+		"distances:256",
+		"distances:11+x",
+		"dma32:x",
+		"movable:",
+		"device:-1",
+		"cma:1KK",
+		"min_free:",
+		"min_free:automatic",
+		"watermark_scale:3001",
+		"watermark_scale:x",
+		"wait_ms:4294967296",
+		"wait_ms:",
+		"policy:",
+		"policy:bind",
+		"policy:Local",
+		"give_back:",
+		"give_back:1",
+		"give_back:dontneeds",
+		"give_delay_ms:4294967296",
+		"give_rate:x",
+		"give_floor:",
 		"debug:all",
 		"debug:init+x",
 	};
@@ -380,6 +607,18 @@ static void test_conf_unknown(void **state)
 		assert_int_equal(settings.options.way, default_way());
 		assert_int_equal(settings.options.backing[0],
 				 QUIRE_BACKING_DEFAULT);
+		assert_int_equal(settings.options.nodes, 1);
+		assert_int_equal(settings.distance[0], 10);
+		assert_int_equal(settings.options.min_free, 0);
+		assert_int_equal(settings.options.cma_size, 0);
+		assert_int_equal(settings.options.watermark_scale, 10);
+		assert_int_equal(settings.options.wait_ms, 1000);
+		assert_int_equal(settings.options.policy.mode,
+				 QUIRE_POLICY_LOCAL);
+		assert_int_equal(settings.options.give_back, QUIRE_GIVE_NONE);
+		assert_int_equal(settings.options.give_delay_ms, 10000);
+		for (unsigned z = 0; z < QUIRE_NR_ZONES; z++)
+			assert_int_equal(settings.options.zone_size[z], 0);
 	}
 }
 
@@ -389,10 +628,16 @@ static void test_conf_checked(void **state)
 	struct quire_options options = good();
 
 	(void)state;
-	options.nr_zones = 2;
-	options.zone_size[0] = 8 << 20;
+	options.zone_size[QUIRE_ZONE_DMA32] = 10 << 20;
 	setenv("QUIRE_CONF", "size:8M", 1);
-	refuses(&options, "zone_size[0] 8388608: zones below leave");
+	refuses(&options, "zone_size[DMA32] 10485760: the region has 8388608");
+	options = good();
+	setenv("QUIRE_CONF", "give_back:remove", 1);
+	refuses(&options, "give_back remove: needs");
+	setenv("QUIRE_CONF", "dma32:3M", 1);
+	refuses(&options, "zone_size[DMA32] 3145728: need a multiple");
+	setenv("QUIRE_CONF", "min_free:64M", 1);
+	refuses(&options, "min_free 67108864: the region has 67108864");
 	options = good();
 	/* 0 overrides what the program asked for. */
 	setenv("QUIRE_CONF", "renew:0", 1);
@@ -410,7 +655,8 @@ static void test_conf_checked(void **state)
 static void test_conf_fits(void **state)
 {
 	static const char *const of_offsets[] = { "size:1T", "prefault:1",
-						  "mlock:1", "dontfork:1" };
+						  "mlock:1", "dontfork:1",
+						  "give_back:dontneed" };
 	struct quire_options options = good();
 
 	(void)state;
@@ -422,6 +668,7 @@ static void test_conf_fits(void **state)
 		expect_told("does not fit the region");
 		assert_int_equal(settings.options.size, options.size);
 		assert_int_equal(settings.options.flags, QUIRE_OFFSETS);
+		assert_int_equal(settings.options.give_back, QUIRE_GIVE_NONE);
 	}
 	messages.count = 0;
 	options.flags = 0;
@@ -441,7 +688,13 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_flags, begin, end),
 		cmocka_unit_test_setup_teardown(test_values, begin, end),
 		cmocka_unit_test_setup_teardown(test_zones, begin, end),
+		cmocka_unit_test_setup_teardown(test_nodes, begin, end),
+		cmocka_unit_test_setup_teardown(test_distances, begin, end),
+		cmocka_unit_test_setup_teardown(test_pressure, begin, end),
+		cmocka_unit_test_setup_teardown(test_give_back, begin, end),
+		cmocka_unit_test_setup_teardown(test_numa, begin, end),
 		cmocka_unit_test_setup_teardown(test_conf_numbers, begin, end),
+		cmocka_unit_test_setup_teardown(test_conf_sizes, begin, end),
 		cmocka_unit_test_setup_teardown(test_conf_words, begin, end),
 		cmocka_unit_test_setup_teardown(test_conf_flags, begin, end),
 		cmocka_unit_test_setup_teardown(test_conf_several, begin, end),

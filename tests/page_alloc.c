@@ -13,6 +13,7 @@
 #include <time.h>
 
 #include "allocator.h"
+#include "page_alloc.h"
 
 static struct test_messages messages = TEST_MESSAGES_INIT;
 
@@ -282,32 +283,45 @@ static void test_race_exact(void **state)
 
 /* --- zones --- */
 
-enum { ZONE_BLOCKS = 8 };
+enum { ZONE_BLOCKS = 8, ZONE_PAGES = ZONE_BLOCKS * BLOCK_UNITS };
+
+/* Zones of one node, all alike, and the flags of calls that begin there. */
+static const unsigned zone_flags[] = { QUIRE_DMA32, 0, QUIRE_MOVABLE };
+
+/* Nothing is kept from anybody: each zone is used up before the next. */
+static struct quire_options zone_options(unsigned nr_zones)
+{
+	const uint64_t size = (uint64_t)ZONE_PAGES * QUIRE_PAGE_SIZE;
+	struct quire_options options = base_options(nr_zones * size);
+
+	options.zone_size[QUIRE_ZONE_DMA32] = size;
+	if (nr_zones == 3)
+		options.zone_size[QUIRE_ZONE_MOVABLE] = size;
+	options.watermark_scale = 1;
+	for (int i = 0; i < QUIRE_NR_ZONES; i++)
+		options.lowmem_ratio[i] = UINT32_MAX;
+	return options;
+}
 
 static struct quire *create_zones(void)
 {
-	struct quire_options options = base_options(
-		3 * ZONE_BLOCKS * (uint64_t)BLOCK_UNITS * QUIRE_PAGE_SIZE);
+	struct quire_options options = zone_options(3);
 
-	options.nr_zones = 3;
-	for (int i = 0; i < 2; i++)
-		options.zone_size[i] =
-			ZONE_BLOCKS * (uint64_t)BLOCK_UNITS * QUIRE_PAGE_SIZE;
 	return create(&options);
 }
 
 static unsigned zone_of(struct quire *q, const struct quire_page *page)
 {
-	unsigned z = (unsigned)(quire_page_to_pfn(q, page) /
-				(ZONE_BLOCKS * BLOCK_UNITS));
+	unsigned z = (unsigned)(quire_page_to_pfn(q, page) / ZONE_PAGES);
 
 	assert_int_equal(page_zone(page_word(page)), z);
 	return z;
 }
 
 /* The highest zone allowed first, then those below it, never one above. */
-static void check_zone_order(unsigned order, unsigned flags, unsigned top)
+static void check_zone_order(unsigned order, unsigned top)
 {
+	const unsigned flags = zone_flags[top];
 	const unsigned each = ZONE_BLOCKS * BLOCK_UNITS >> order;
 	struct quire *q = create_zones();
 	struct quire_page *pages[3 * ZONE_BLOCKS * BLOCK_UNITS];
@@ -335,11 +349,9 @@ static void test_zone_order(void **state)
 	static const unsigned orders[] = { 0, 3, 9, 10 };
 
 	(void)state;
-	for (size_t i = 0; i < TEST_LENGTH(orders); i++) {
-		check_zone_order(orders[i], 0, 2);
+	for (size_t i = 0; i < TEST_LENGTH(orders); i++)
 		for (unsigned top = 0; top < 3; top++)
-			check_zone_order(orders[i], QUIRE_ZONE(top), top);
-	}
+			check_zone_order(orders[i], top);
 }
 
 static void test_zone_order_bulk_and_exact(void **state)
@@ -351,15 +363,14 @@ static void test_zone_order_bulk_and_exact(void **state)
 
 	(void)state;
 	for (unsigned z = 3; z-- > 0;) {
-		run = quire_alloc_exact(q, 4000, QUIRE_ZONE(z));
+		run = quire_alloc_exact(q, 4000, zone_flags[z]);
 		assert_non_null(run);
 		assert_int_equal(zone_of(q, run), z);
 		assert_int_equal(zone_of(q, run + 3999), z);
 		assert_int_equal(quire_free_exact(q, run, 4000), 0);
 	}
-	assert_int_equal(
-		quire_alloc_pages_bulk(q, 0, QUIRE_ZONE(1), ALL, pages),
-		ALL * 2 / 3);
+	assert_int_equal(quire_alloc_pages_bulk(q, 0, 0, ALL, pages),
+			 ALL * 2 / 3);
 	assert_int_equal(errno, ENOMEM);
 	for (unsigned i = 0; i < ALL * 2 / 3; i++)
 		assert_int_equal(zone_of(q, pages[i]), i < ALL / 3 ? 1 : 0);
@@ -384,12 +395,12 @@ static void test_zone_flags(void **state)
 
 	(void)state;
 	errno = 0;
-	assert_null(quire_alloc_pages(q, 0, QUIRE_ZONE(3)));
+	assert_null(quire_alloc_pages(q, 0, QUIRE_DMA32 | QUIRE_DEVICE));
 	assert_int_equal(errno, EINVAL);
-	assert_true(test_caught(&messages, "zone 3 of 3"));
-	assert_null(quire_alloc_pages(q, 0, 1u << 3));
+	assert_true(test_caught(&messages, "a page is in one zone"));
+	assert_null(quire_alloc_pages(q, 0, 1u << 14));
 	assert_int_equal(errno, EINVAL);
-	assert_null(quire_alloc_pages(q, 0, 1u << 8));
+	assert_null(quire_alloc_pages(q, 0, 1u << 21));
 	assert_null(quire_alloc_pages(q, 19, 0));
 	assert_int_equal(stat_of(q).failures, 0);
 	destroy(q);
@@ -568,17 +579,14 @@ static void stop_at_last_walk(struct taker *taker, pthread_t *thread)
  */
 static void test_zones_asked_at_once(void **state)
 {
-	enum { EACH = ZONE_BLOCKS * BLOCK_UNITS, ALL = 2 * EACH };
-	struct quire_options options =
-		base_options((uint64_t)ALL * QUIRE_PAGE_SIZE);
+	enum { ALL = 2 * ZONE_PAGES };
+	struct quire_options options = zone_options(2);
 	static struct quire_page *pages[ALL];
 	struct taker taker;
 	pthread_t thread;
 	pfn_t pfn;
 
 	(void)state;
-	options.nr_zones = 2;
-	options.zone_size[0] = EACH * QUIRE_PAGE_SIZE;
 	taker.q = create(&options);
 	assert_int_equal(quire_cpu_bind(taker.q, 0), 0);
 	assert_int_equal(quire_alloc_pages_bulk(taker.q, 0, 0, ALL, pages),
@@ -590,10 +598,10 @@ static void test_zones_asked_at_once(void **state)
 	assert_int_equal(stat_of(taker.q).pages_parked, 1);
 	stop_at_last_walk(&taker, &thread);
 	assert_int_equal(quire_free_pages(taker.q, pages[0], 0), 0);
-	assert_true(
-		pcp_alloc_held(taker.q->pcp[0], 0, MOBILITY_UNMOVABLE, &pfn));
+	assert_true(pcp_alloc_held(taker.q->pcp[0],
+				   &(struct zone_ask){ .order = 0 }, &pfn));
 	page_set_word(memmap_page(&taker.q->map, pfn),
-		      PAGE_HEAD | page_tag(0, MOBILITY_UNMOVABLE));
+		      PAGE_HEAD | page_tag(0, QUIRE_TYPE_UNMOVABLE));
 	zone_unlock(taker.q->zone[0]);
 	pthread_join(thread, NULL);
 	assert_ptr_equal(memmap_page(&taker.q->map, pfn), pages[ALL - 1]);
@@ -727,7 +735,7 @@ static void test_nolock_busy(void **state)
 			hold(&h, q);
 			expect_again(q, order, 0);
 			expect_again(q, order, QUIRE_ZERO);
-			expect_again(q, order, QUIRE_NORETRY | QUIRE_ZONE(0));
+			expect_again(q, order, QUIRE_NORETRY);
 			leave(&h);
 			assert_int_equal(
 				quire_free_pages_nolock(q, page, order), 0);
@@ -854,10 +862,10 @@ static void test_nolock_zones(void **state)
 		for (unsigned top = busy; top < 3; top++) {
 			hold_from_to(&h, q, busy, top);
 			if (busy == 0) {
-				expect_again(q, 3, QUIRE_ZONE(top));
+				expect_again(q, 3, zone_flags[top]);
 			} else {
 				page = quire_alloc_pages(
-					q, 3, QUIRE_NOLOCK | QUIRE_ZONE(top));
+					q, 3, QUIRE_NOLOCK | zone_flags[top]);
 				assert_non_null(page);
 				assert_int_equal(zone_of(q, page), busy - 1);
 				quire_free_pages_nolock(q, page, 3);
@@ -904,7 +912,7 @@ static void test_nolock_invalid(void **state)
 	assert_null(quire_alloc_pages(q, 19, QUIRE_NOLOCK));
 	assert_int_equal(errno, EINVAL);
 	errno = 0;
-	assert_null(quire_alloc_pages(q, 0, QUIRE_NOLOCK | QUIRE_ZONE(3)));
+	assert_null(quire_alloc_pages(q, 0, QUIRE_NOLOCK | QUIRE_NODE(1)));
 	assert_int_equal(errno, EINVAL);
 	errno = 0;
 	assert_null(quire_alloc_exact(q, 0, QUIRE_NOLOCK));
@@ -1146,7 +1154,10 @@ static void test_deferred_destroy(void **state)
 		for (unsigned z = 0; z < zones; z++)
 			assert_non_null(
 				pages[z] = quire_alloc_pages(
-					q, 9, QUIRE_NOLOCK | QUIRE_ZONE(z)));
+					q, 9,
+					QUIRE_NOLOCK |
+						zone_flags[zones == 1 ? 1
+								      : z]));
 		hold(&h, q);
 		for (unsigned z = 0; z < zones; z++)
 			assert_int_equal(
@@ -1204,17 +1215,14 @@ static void test_deferred_last(void **state)
  */
 static void test_deferred_while_held(void **state)
 {
-	enum { EACH = ZONE_BLOCKS * BLOCK_UNITS, ALL = 2 * EACH };
-	struct quire_options options =
-		base_options((uint64_t)ALL * QUIRE_PAGE_SIZE);
+	enum { ALL = 2 * ZONE_PAGES };
+	struct quire_options options = zone_options(2);
 	static struct quire_page *pages[ALL];
 	struct taker taker;
 	struct quire *q;
 	pthread_t thread;
 
 	(void)state;
-	options.nr_zones = 2;
-	options.zone_size[0] = EACH * QUIRE_PAGE_SIZE;
 	q = taker.q = create(&options);
 	assert_int_equal(quire_cpu_bind(q, 0), 0);
 	assert_int_equal(quire_alloc_pages_bulk(q, 0, QUIRE_NOLOCK, ALL, pages),
@@ -1398,6 +1406,615 @@ static void test_last_holder_frees(void **state)
 	destroy(q);
 }
 
+/* --- flags that contradict each other --- */
+
+static void expect_flags_refused(struct quire *q, unsigned flags, int error,
+				 const char *why)
+{
+	struct quire_page *page;
+	char value[32];
+
+	messages.count = 0;
+	errno = 0;
+	assert_null(quire_alloc_pages(q, 1, flags));
+	assert_int_equal(errno, error);
+	assert_int_equal(messages.count, 1);
+	snprintf(value, sizeof(value), "flags 0x%x", flags);
+	if (!test_caught(&messages, why) || !test_caught(&messages, value))
+		fail_msg("\"%s\", not \"%s\"", messages.text[0], why);
+	errno = 0;
+	assert_null(quire_alloc_addr(q, 1, flags));
+	assert_int_equal(errno, error);
+	errno = 0;
+	assert_int_equal(quire_alloc_pages_bulk(q, 1, flags, 1, &page), 0);
+	assert_int_equal(errno, error);
+	errno = 0;
+	assert_null(quire_alloc_exact(q, 2, flags));
+	assert_int_equal(errno, error);
+	errno = 0;
+	assert_null(quire_alloc_pages_with(q, 1, flags, NULL, 1));
+	assert_int_equal(errno, error);
+	messages.count = 0;
+}
+
+static void test_contradictions(void **state)
+{
+	static const struct {
+		unsigned flags;
+		const char *why;
+	} bad[] = {
+		{ QUIRE_NOLOCK | QUIRE_WAIT, "cannot wait" },
+		{ QUIRE_NOLOCK | QUIRE_NOFAIL, "can fail" },
+		{ QUIRE_ATOMIC | QUIRE_WAIT, "ATOMIC does not wait" },
+		{ QUIRE_ATOMIC | QUIRE_NOFAIL, "ATOMIC does not wait" },
+		{ QUIRE_NORETRY | QUIRE_WAIT, "waiting is to try again" },
+		{ QUIRE_NORETRY | QUIRE_NOFAIL, "NORETRY is to fail" },
+		{ QUIRE_MOVABLE | QUIRE_RECLAIMABLE, "one or the other" },
+		{ QUIRE_DMA32 | QUIRE_DEVICE, "in one zone" },
+		{ QUIRE_DEVICE | QUIRE_NOFAIL, "a device's pages" },
+		{ QUIRE_CMA, "CMA is for movable pages" },
+		{ QUIRE_CMA | QUIRE_RECLAIMABLE, "CMA is for movable pages" },
+		{ QUIRE_NODE(1), "node 1 of 1" },
+		{ QUIRE_NODE_MASK, "node 30 of 1" },
+		{ 1u << 14, "unknown bits" },
+		{ 1u << 15, "unknown bits" },
+		{ 1u << 21, "unknown bits" },
+		{ 1u << 31, "unknown bits" },
+	};
+	struct quire_options options = base_options(16u << 20);
+	struct quire *q = create(&options);
+
+	(void)state;
+	for (size_t i = 0; i < TEST_LENGTH(bad); i++) {
+		expect_flags_refused(q, bad[i].flags, EINVAL, bad[i].why);
+		expect_flags_refused(q, bad[i].flags | QUIRE_ZERO | QUIRE_HIGH,
+				     EINVAL, bad[i].why);
+	}
+	expect_flags_refused(q, QUIRE_ZERO | QUIRE_DEVICE, ENOTSUP,
+			     "QUIRE_DEVICE, which quire never writes");
+	assert_int_equal(stat_of(q).failures, 0);
+	assert_int_equal(stat_of(q).pages_live, 0);
+	destroy(q);
+}
+
+/* --- short of pages --- */
+
+enum { SHORT_PAGES = 4096, SHORT_MIN = 256, SHORT_LOW = 320, LOG_MAX = 64 };
+
+/* What the hooks were told and are to do. */
+static struct {
+	unsigned kicks, calls;
+	struct quire_shrink last;
+	uint64_t says;		   /* that it freed */
+	unsigned from;		   /* the call from which on it frees ... */
+	struct quire_page **pages; /* ... one of these */
+	unsigned n;
+	uint64_t parked; /* at the last call */
+} hook;
+
+static void hook_kick(struct quire *q, unsigned node)
+{
+	(void)q;
+	assert_int_equal(node, 0);
+	hook.kicks++;
+}
+
+static uint64_t hook_reclaim(struct quire *q, const struct quire_shrink *want)
+{
+	hook.calls++;
+	hook.last = *want;
+	hook.parked = stat_of(q).pages_parked;
+	if (hook.n && hook.calls >= hook.from)
+		assert_int_equal(quire_free_pages(q, hook.pages[--hook.n], 0),
+				 0);
+	return hook.says;
+}
+
+static void rearm(uint64_t says, unsigned from)
+{
+	hook.kicks = hook.calls = 0;
+	hook.says = says;
+	hook.from = from;
+}
+
+/* An allocator that keeps some pages back; its only thread has no lists. */
+static struct quire *create_short(
+	uint64_t (*reclaim)(struct quire *q, const struct quire_shrink *want))
+{
+	static struct quire_page *pages[SHORT_PAGES + 1];
+	struct quire_options options =
+		base_options(SHORT_PAGES * QUIRE_PAGE_SIZE);
+	struct quire *q;
+
+	options.min_free = SHORT_MIN * QUIRE_PAGE_SIZE;
+	q = create(&options);
+	assert_int_equal(q->zone[0]->marks.min, SHORT_MIN);
+	assert_int_equal(q->zone[0]->marks.low, SHORT_LOW);
+	memset(&hook, 0, sizeof(hook));
+	hook.pages = pages;
+	atomic_store(&q->hooks.kick, hook_kick);
+	atomic_store(&q->hooks.reclaim, reclaim);
+	return q;
+}
+
+static void take_until(struct quire *q, uint64_t free)
+{
+	while (stat_of(q).pages_free > free)
+		assert_non_null(hook.pages[hook.n++] =
+					quire_alloc_pages(q, 0, 0));
+}
+
+static void destroy_short(struct quire *q)
+{
+	assert_int_equal(quire_free_pages_bulk(q, 0, hook.n, hook.pages),
+			 hook.n);
+	destroy(q);
+}
+
+/* Above low nobody is told; below it each call wakes who reclaims; at min the
+ * call has pages freed itself. */
+static void test_step_marks(void **state)
+{
+	struct quire *q = create_short(hook_reclaim);
+	struct quire_page *page;
+
+	(void)state;
+	take_until(q, SHORT_LOW);
+	assert_int_equal(hook.kicks, 0);
+	for (unsigned i = 1; i <= SHORT_LOW - SHORT_MIN; i++) {
+		take_until(q, SHORT_LOW - i);
+		assert_int_equal(hook.kicks, i);
+	}
+	assert_int_equal(hook.calls, 0);
+	rearm(1, 1);
+	page = quire_alloc_pages(q, 0, 0);
+	assert_non_null(page);
+	assert_int_equal(hook.kicks, 1);
+	assert_int_equal(hook.calls, 1);
+	assert_ptr_equal(hook.last.q, q);
+	assert_int_equal(hook.last.node, 0);
+	assert_int_equal(hook.last.order, 0);
+	assert_int_equal(hook.last.pages, 32);
+	assert_int_equal(stat_of(q).pages_free, SHORT_MIN);
+	assert_int_equal(quire_free_pages(q, page, 0), 0);
+	destroy_short(q);
+}
+
+/* What is asked of shrinkers follows the order; 32 pages at least. */
+static void test_step_wants(void **state)
+{
+	struct quire *q = create_short(hook_reclaim);
+
+	(void)state;
+	take_until(q, SHORT_MIN);
+	for (unsigned order = 0; order <= QUIRE_MAX_ORDER; order++) {
+		rearm(0, 100);
+		assert_null(quire_alloc_pages(q, order, 0));
+		assert_int_equal(errno, ENOMEM);
+		assert_int_equal(hook.calls, 1);
+		assert_int_equal(hook.last.order, order);
+		assert_int_equal(hook.last.pages, order < 5 ? 32 : 1u << order);
+	}
+	destroy_short(q);
+}
+
+/* Shrinkers that say they free and do not are believed for so long only. */
+static void test_step_lying(void **state)
+{
+	struct quire *q = create_short(hook_reclaim);
+	struct quire_page *page;
+	uint64_t failures;
+
+	(void)state;
+	take_until(q, SHORT_MIN);
+	failures = stat_of(q).failures;
+	rearm(5, 100);
+	errno = 0;
+	assert_null(quire_alloc_pages(q, 0, 0));
+	assert_int_equal(errno, ENOMEM);
+	assert_int_equal(hook.calls, 16);
+	rearm(0, 100);
+	assert_null(quire_alloc_pages(q, 0, 0));
+	assert_int_equal(hook.calls, 1);
+	assert_int_equal(stat_of(q).failures, failures + 2);
+	for (unsigned from = 1; from <= 17; from++) {
+		rearm(1, from);
+		page = quire_alloc_pages(q, 0, 0);
+		assert_int_equal(hook.calls, from < 16 ? from : 16);
+		assert_int_equal(page != NULL, from <= 16);
+		if (page)
+			hook.pages[hook.n++] = page;
+	}
+	assert_int_equal(stat_of(q).pages_free, SHORT_MIN);
+	destroy_short(q);
+}
+
+/* Pages on other CPUs' lists are found before shrinkers are called. */
+static void test_step_drain(void **state)
+{
+	struct quire *q = create_short(hook_reclaim);
+	struct other_cpu other = { q, 1, 32 };
+	struct quire_page *page;
+
+	(void)state;
+	run_thread(park_pages, &other);
+	assert_int_equal(stat_of(q).pages_parked, 32);
+	take_until(q, SHORT_MIN);
+	rearm(1, 1);
+	page = quire_alloc_pages(q, 0, 0);
+	assert_non_null(page);
+	assert_int_equal(hook.calls, 0);
+	assert_int_equal(stat_of(q).pages_parked, 0);
+	assert_int_equal(stat_of(q).pages_free, SHORT_MIN + 31);
+	assert_int_equal(quire_free_pages(q, page, 0), 0);
+	destroy_short(q);
+}
+
+/* Who does not reclaim, and who does not even wake who does. */
+static void test_step_not_taken(void **state)
+{
+	static const struct {
+		unsigned flags, kicks;
+		uint64_t left;
+		int error;
+	} calls[] = {
+		{ QUIRE_NORETRY, 1, SHORT_MIN, ENOMEM },
+		{ QUIRE_NOLOCK, 0, SHORT_MIN, EAGAIN },
+		{ QUIRE_NOLOCK | QUIRE_NORETRY, 0, SHORT_MIN, EAGAIN },
+		{ QUIRE_ATOMIC, 1, SHORT_MIN - SHORT_MIN / 4, ENOMEM },
+		{ QUIRE_ATOMIC | QUIRE_NORETRY, 1, SHORT_MIN - SHORT_MIN / 4,
+		  ENOMEM },
+		{ QUIRE_ATOMIC | QUIRE_NOLOCK, 0, SHORT_MIN - SHORT_MIN / 4,
+		  EAGAIN },
+	};
+	struct quire *q = create_short(hook_reclaim);
+
+	(void)state;
+	for (size_t i = 0; i < TEST_LENGTH(calls); i++) {
+		take_until(q, SHORT_MIN);
+		while ((hook.pages[hook.n] =
+				quire_alloc_pages(q, 0, calls[i].flags)))
+			hook.n++;
+		assert_int_equal(stat_of(q).pages_free, calls[i].left);
+		rearm(1, 1);
+		errno = 0;
+		assert_null(quire_alloc_pages(q, 0, calls[i].flags));
+		assert_int_equal(errno, calls[i].error);
+		assert_int_equal(hook.kicks, calls[i].kicks);
+		assert_int_equal(hook.calls, 0);
+		while (stat_of(q).pages_free < SHORT_MIN + 10)
+			assert_int_equal(
+				quire_free_pages(q, hook.pages[--hook.n], 0),
+				0);
+	}
+	destroy_short(q);
+}
+
+/* A shrinker's own calls have the reserve, to its last page, and call none. */
+static uint64_t hook_nested(struct quire *q, const struct quire_shrink *want)
+{
+	static const unsigned flags[] = { 0, QUIRE_WAIT, QUIRE_NOFAIL,
+					  QUIRE_MOVABLE };
+	unsigned before = hook.n;
+
+	(void)want;
+	hook.calls++;
+	assert_false(page_alloc_in_reclaim());
+	page_alloc_enter_reclaim();
+	page_alloc_enter_reclaim();
+	page_alloc_leave_reclaim();
+	assert_true(page_alloc_in_reclaim());
+	while ((hook.pages[hook.n] = quire_alloc_pages(q, 0, 0)))
+		hook.n++;
+	assert_int_equal(hook.n - before, SHORT_MIN);
+	for (size_t i = 0; i < TEST_LENGTH(flags); i++) {
+		errno = 0;
+		assert_null(quire_alloc_pages(q, 0, flags[i]));
+		assert_int_equal(errno, ENOMEM);
+	}
+	assert_int_equal(stat_of(q).pages_free, 0);
+	while (hook.n > before)
+		assert_int_equal(quire_free_pages(q, hook.pages[--hook.n], 0),
+				 0);
+	page_alloc_leave_reclaim();
+	assert_false(page_alloc_in_reclaim());
+	return 0;
+}
+
+static void test_in_reclaim(void **state)
+{
+	struct quire *q = create_short(hook_nested);
+
+	(void)state;
+	take_until(q, SHORT_MIN);
+	assert_null(quire_alloc_pages(q, 0, 0));
+	assert_int_equal(errno, ENOMEM);
+	assert_int_equal(hook.calls, 1);
+	assert_int_equal(stat_of(q).waits, 0);
+	assert_int_equal(stat_of(q).pages_free, SHORT_MIN);
+	/* Outside again the reserve is not its own. */
+	assert_null(quire_alloc_pages(q, 0, QUIRE_NORETRY));
+	destroy_short(q);
+}
+
+/* Of what is kept each may use its share, whatever the call. */
+static void test_shares(void **state)
+{
+	static const struct {
+		unsigned flags, left;
+	} shares[] = {
+		{ 0, SHORT_MIN },
+		{ QUIRE_MOVABLE, SHORT_MIN },
+		{ QUIRE_NORETRY, SHORT_MIN },
+		{ QUIRE_ATOMIC, SHORT_MIN * 3 / 4 },
+		{ QUIRE_HIGH, SHORT_MIN / 2 },
+		{ QUIRE_HIGH | QUIRE_ATOMIC, SHORT_MIN * 3 / 8 },
+		{ QUIRE_MEMALLOC, 0 },
+		{ QUIRE_MEMALLOC | QUIRE_HIGH | QUIRE_NORETRY, 0 },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < TEST_LENGTH(shares); i++)
+		for (int way = 0; way < 3; way++) {
+			struct quire *q = create_short(NULL);
+			unsigned flags = shares[i].flags;
+
+			if (way == 0)
+				while ((hook.pages[hook.n] =
+						quire_alloc_pages(q, 0, flags)))
+					hook.n++;
+			else if (way == 1)
+				while ((hook.pages[hook.n] =
+						quire_alloc_exact(q, 1, flags)))
+					hook.n++;
+			else
+				hook.n = (unsigned)quire_alloc_pages_bulk(
+					q, 0, flags, SHORT_PAGES, hook.pages);
+			assert_int_equal(errno, ENOMEM);
+			assert_int_equal(stat_of(q).pages_free, shares[i].left);
+			destroy_short(q);
+		}
+}
+
+/* Larger blocks: what is left is below the floor and a block. */
+static void test_shares_of_orders(void **state)
+{
+	(void)state;
+	for (unsigned order = 1; order < 10; order++) {
+		struct quire *q = create_short(NULL);
+
+		while ((hook.pages[hook.n] = quire_alloc_pages(q, order, 0)))
+			hook.n++;
+		assert_true(stat_of(q).pages_free >= SHORT_MIN);
+		assert_true(stat_of(q).pages_free < SHORT_MIN + (1u << order));
+		while (hook.n)
+			assert_int_equal(quire_free_pages(q,
+							  hook.pages[--hook.n],
+							  order),
+					 0);
+		destroy(q);
+	}
+}
+
+/* --- that cannot fail --- */
+
+static void test_nofail_impossible(void **state)
+{
+	struct quire *q = create_short(hook_reclaim);
+
+	(void)state;
+	rearm(0, 100);
+	for (unsigned order = 13; order <= QUIRE_MAX_ORDER; order++) {
+		messages.count = 0;
+		errno = 0;
+		assert_null(quire_alloc_pages(q, order, QUIRE_NOFAIL));
+		assert_int_equal(errno, EINVAL);
+		assert_true(test_caught(&messages, "could ever hold it"));
+	}
+	errno = 0;
+	assert_null(quire_alloc_exact(q, 4097, QUIRE_NOFAIL));
+	assert_int_equal(errno, EINVAL);
+	/* No such zone. */
+	errno = 0;
+	assert_null(quire_alloc_pages(q, 0, QUIRE_NOFAIL | QUIRE_DMA32));
+	assert_int_equal(errno, EINVAL);
+	assert_int_equal(stat_of(q).waits, 0);
+	messages.count = 0;
+	destroy_short(q);
+}
+
+/* It reclaims and waits, again and again, and is no failure meanwhile. */
+static void test_nofail_reclaims(void **state)
+{
+	struct quire *q = create_short(hook_reclaim);
+	struct quire_page *page;
+
+	(void)state;
+	take_until(q, SHORT_MIN);
+	rearm(0, 3);
+	page = quire_alloc_pages(q, 0, QUIRE_NOFAIL);
+	assert_non_null(page);
+	assert_int_equal(hook.calls, 3);
+	assert_true(stat_of(q).waits >= 1);
+	assert_int_equal(stat_of(q).failures, 0);
+	assert_int_equal(stat_of(q).timeouts, 0);
+	assert_int_equal(atomic_load(&q->zone[0]->owed), 0);
+	assert_false(q->shut);
+	assert_int_equal(quire_free_pages(q, page, 0), 0);
+	destroy_short(q);
+}
+
+static void *take_nofail(void *arg)
+{
+	struct taker *taker = arg;
+
+	taker->page = quire_alloc_pages(taker->q, 0, QUIRE_NOFAIL);
+	return NULL;
+}
+
+/* With no shrinkers at all: until somebody frees. */
+static void test_nofail_waits(void **state)
+{
+	const struct timespec pause = { .tv_nsec = 250000000 };
+	struct taker taker = { .q = create_short(NULL) };
+	struct quire *q = taker.q;
+	pthread_t thread;
+
+	(void)state;
+	take_until(q, SHORT_MIN);
+	assert_int_equal(pthread_create(&thread, NULL, take_nofail, &taker), 0);
+	nanosleep(&pause, NULL);
+	assert_null(taker.page);
+	alarm(60);
+	assert_int_equal(quire_free_pages(q, hook.pages[--hook.n], 0), 0);
+	pthread_join(thread, NULL);
+	alarm(0);
+	assert_non_null(taker.page);
+	assert_int_equal(quire_free_pages(q, taker.page, 0), 0);
+	destroy_short(q);
+}
+
+/* --- what is kept of zones --- */
+
+/* Each zone down to its low watermark, then each to the last page. */
+static void test_zones_by_marks(void **state)
+{
+	static struct quire_page *pages[3 * ZONE_PAGES + 1];
+	struct quire_options options = zone_options(3);
+	uint64_t low, first;
+	struct quire *q;
+	unsigned n = 0;
+
+	(void)state;
+	options.watermark_scale = 100;
+	q = create(&options);
+	low = q->zone[0]->marks.low;
+	assert_int_equal(low, 40);
+	first = ZONE_PAGES - low;
+	for (; (pages[n] = quire_alloc_pages(q, 0, QUIRE_MOVABLE)); n++) {
+		unsigned z = n < 3 * first ? 2 - n / (unsigned)first
+					   : 2 - (n - 3 * (unsigned)first) /
+							     (unsigned)low;
+
+		assert_int_equal(zone_of(q, pages[n]), z);
+		if (n + 1 == 3 * ZONE_PAGES)
+			break;
+	}
+	assert_int_equal(n + 1, 3 * ZONE_PAGES);
+	assert_int_equal(quire_free_pages_bulk(q, 0, n + 1, pages), n + 1);
+	destroy(q);
+}
+
+/* Calls that could have gone higher leave a zone some of its pages. */
+static void test_zones_lowmem(void **state)
+{
+	static struct quire_page *pages[3 * ZONE_PAGES + 1];
+	struct quire_options options = zone_options(3);
+	unsigned n = 0, movable, normal;
+	struct quire *q;
+
+	(void)state;
+	for (int i = 0; i < QUIRE_NR_ZONES; i++)
+		options.lowmem_ratio[i] = 0;
+	q = create(&options);
+	/* DMA32: 1/256 of what is above; NORMAL 1/32. */
+	while ((pages[n] = quire_alloc_pages(q, 0, QUIRE_MOVABLE)))
+		n++;
+	movable = n;
+	assert_int_equal(zone_free_pages(q->zone[2]), 0);
+	assert_int_equal(zone_free_pages(q->zone[1]), ZONE_PAGES / 32);
+	assert_int_equal(zone_free_pages(q->zone[0]), 2 * ZONE_PAGES / 256);
+	while ((pages[n] = quire_alloc_pages(q, 0, 0)))
+		n++;
+	normal = n - movable;
+	assert_int_equal(normal, ZONE_PAGES / 32 + ZONE_PAGES / 256);
+	assert_int_equal(zone_free_pages(q->zone[1]), 0);
+	while ((pages[n] = quire_alloc_pages(q, 0, QUIRE_DMA32)))
+		n++;
+	assert_int_equal(n - movable - normal, ZONE_PAGES / 256);
+	assert_int_equal(n, 3 * ZONE_PAGES);
+	assert_int_equal(quire_free_pages_bulk(q, 0, n, pages), n);
+	destroy(q);
+}
+
+/* --- what is kept for some --- */
+
+enum { KEPT_BLOCKS = 100, KEPT_PAGES = KEPT_BLOCKS * BLOCK_UNITS };
+
+static struct quire *create_offsets(uint64_t cma)
+{
+	struct quire_options options =
+		base_options(KEPT_PAGES * QUIRE_PAGE_SIZE);
+
+	options.flags = QUIRE_OFFSETS;
+	options.cma_size = cma;
+	return create(&options);
+}
+
+/* Atomic calls keep a block back; before a call fails it is anybody's. */
+static void test_highatomic(void **state)
+{
+	static struct quire_page *pages[KEPT_PAGES + 1];
+	struct quire *q = create_offsets(0);
+	struct zone *zone = q->zone[0];
+	struct quire_page *atomic[2];
+	unsigned n = 0;
+
+	(void)state;
+	assert_int_equal(quire_cpu_bind(q, 0), 0);
+	atomic[0] = quire_alloc_pages(q, 1, QUIRE_ATOMIC);
+	assert_int_equal(page_type(page_word(atomic[0])),
+			 QUIRE_TYPE_HIGHATOMIC);
+	assert_int_equal(zone->highatomic, 1);
+	n = (unsigned)quire_alloc_pages_bulk(q, 0, QUIRE_NORETRY, KEPT_PAGES,
+					     pages);
+	assert_int_equal(n, KEPT_PAGES - 512);
+	assert_int_equal(stat_of(q).pages_free, 510);
+	assert_null(quire_alloc_pages(q, 0, QUIRE_ATOMIC | QUIRE_NORETRY));
+	atomic[1] = quire_alloc_pages(q, 1, QUIRE_ATOMIC | QUIRE_NOLOCK);
+	assert_int_equal(page_type(page_word(atomic[1])),
+			 QUIRE_TYPE_HIGHATOMIC);
+	/* Freed past the lists. */
+	assert_int_equal(quire_free_pages(q, atomic[1], 1), 0);
+	assert_int_equal(stat_of(q).pages_free, 510);
+	assert_int_equal(stat_of(q).pages_parked, 0);
+	while (n < KEPT_PAGES - 2)
+		assert_non_null(pages[n++] = quire_alloc_pages(q, 0, 0));
+	assert_int_equal(zone->highatomic, 0);
+	assert_null(quire_alloc_pages(q, 0, 0));
+	assert_int_equal(quire_free_pages(q, atomic[0], 1), 0);
+	assert_int_equal(quire_free_pages_bulk(q, 0, n, pages), n);
+	destroy(q);
+}
+
+/* CMA blocks serve who allows it, and nobody else. */
+static void test_cma(void **state)
+{
+	static struct quire_page *pages[KEPT_PAGES + 1];
+	struct quire *q = create_offsets(10 * BLOCK_UNITS * QUIRE_PAGE_SIZE);
+	unsigned n = 0;
+
+	(void)state;
+	assert_int_equal(q->zone[0]->free_type[QUIRE_TYPE_CMA], 5120);
+	n = (unsigned)quire_alloc_pages_bulk(q, 0, QUIRE_MOVABLE, KEPT_PAGES,
+					     pages);
+	assert_int_equal(n, KEPT_PAGES - 5120);
+	assert_null(quire_alloc_pages(q, 0, 0));
+	assert_null(quire_alloc_pages(q, 0, QUIRE_MOVABLE));
+	assert_null(quire_alloc_pages(q, 0, QUIRE_MEMALLOC));
+	assert_null(quire_alloc_exact(q, 1, QUIRE_MOVABLE | QUIRE_CMA));
+	for (unsigned i = 0; i < 5120; i++) {
+		pages[n] = quire_alloc_pages(q, 0, QUIRE_MOVABLE | QUIRE_CMA);
+		assert_non_null(pages[n]);
+		assert_int_equal(page_type(page_word(pages[n++])),
+				 QUIRE_TYPE_CMA);
+	}
+	assert_null(quire_alloc_pages(q, 0, QUIRE_MOVABLE | QUIRE_CMA));
+	assert_int_equal(quire_free_pages_bulk(q, 0, n, pages), n);
+	assert_int_equal(q->zone[0]->free_type[QUIRE_TYPE_CMA], 5120);
+	destroy(q);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -1429,6 +2046,22 @@ int main(void)
 		cmocka_unit_test(test_stat_while_pages_move),
 		cmocka_unit_test(test_fresh_word),
 		cmocka_unit_test(test_last_holder_frees),
+		cmocka_unit_test(test_contradictions),
+		cmocka_unit_test(test_step_marks),
+		cmocka_unit_test(test_step_wants),
+		cmocka_unit_test(test_step_lying),
+		cmocka_unit_test(test_step_drain),
+		cmocka_unit_test(test_step_not_taken),
+		cmocka_unit_test(test_in_reclaim),
+		cmocka_unit_test(test_shares),
+		cmocka_unit_test(test_shares_of_orders),
+		cmocka_unit_test(test_nofail_impossible),
+		cmocka_unit_test(test_nofail_reclaims),
+		cmocka_unit_test(test_nofail_waits),
+		cmocka_unit_test(test_zones_by_marks),
+		cmocka_unit_test(test_zones_lowmem),
+		cmocka_unit_test(test_highatomic),
+		cmocka_unit_test(test_cma),
 		/* Last: an emulator keeps tables of a TiB that was mapped, and
 		 * a fork would copy them. */
 		cmocka_unit_test(test_first_hugepage),

@@ -16,7 +16,7 @@
 enum { NR_CPUS = 2, BLOCKS = 128, DECAY_MS = 1000000 };
 /* The most by which a list grows; a word of a map: half lists are multiples. */
 enum { STEP = 64, WORD = 64 };
-#define TYPE MOBILITY_UNMOVABLE
+#define TYPE QUIRE_TYPE_UNMOVABLE
 
 struct fixture {
 	enum quire_way way;
@@ -37,6 +37,9 @@ struct fixture {
 };
 
 static struct fixture f;
+
+/* What is asked of a zone, down to its last page. */
+#define plain(k) (&(const struct zone_ask){ .order = (k), .type = TYPE })
 
 static void *carve(size_t bytes)
 {
@@ -213,7 +216,7 @@ static pfn_t take(unsigned order)
 {
 	pfn_t pfn = PFN_NONE;
 
-	assert_true(pcp_alloc(&f.pcp, order, TYPE, &pfn));
+	assert_true(pcp_alloc(&f.pcp, plain(order), &pfn));
 	assert_int_equal(page_word(memmap_page(&f.map, pfn)) & ~PAGE_ZERO,
 			 PAGE_PCP | order);
 	page_set_word(memmap_page(&f.map, pfn), PAGE_HEAD | order);
@@ -226,7 +229,7 @@ static pfn_t take_direct(unsigned order)
 	pfn_t pfn;
 
 	zone_lock(&f.zone);
-	assert_true(pcp_alloc_held(&f.pcp, order, TYPE, &pfn));
+	assert_true(pcp_alloc_held(&f.pcp, plain(order), &pfn));
 	zone_unlock(&f.zone);
 	return pfn;
 }
@@ -280,7 +283,7 @@ static void test_refill_grown(void **state)
 	need_way();
 	start(BLOCKS, DECAY_MS);
 	last = take(0);
-	while (capacity(0) < f.pcp.high_max[0] || listed(0)) {
+	while (capacity(0) < f.pcp.high_max[TYPE][0] || listed(0)) {
 		uint64_t locks = atomic_load(&f.zone.locks), holds = 0;
 		bool empty = listed(0) == 0;
 		pfn_t pfn = take(0);
@@ -313,7 +316,8 @@ static uint32_t scatter(uint32_t blocks)
 	for (uint32_t i = 0; i < blocks; i++) {
 		pfn_t pfn;
 
-		assert_true(pcp_alloc_exact(&f.pcp, 9, TYPE, 512, &pfn, &zero));
+		assert_true(
+			pcp_alloc_exact(&f.pcp, plain(9), 512, &pfn, &zero));
 		for (uint32_t w = 0; w < BLOCK_WORDS; w++)
 			pfns[n++] = pfn + w * WORD;
 	}
@@ -347,7 +351,7 @@ static void test_scattered(void **state)
 	(void)state;
 	need_way();
 	start(BLOCKS, DECAY_MS);
-	while (capacity(0) < f.pcp.high_max[0])
+	while (capacity(0) < f.pcp.high_max[TYPE][0])
 		take(0);
 	pcp_hold_all(&f.pcp, true);
 	pcp_release_all(&f.pcp);
@@ -364,7 +368,7 @@ static void test_scattered(void **state)
 	pcp_release_all(&f.pcp);
 	assert_int_equal(zone_free_pages(&f.zone), n - 1);
 	assert_int_equal(atomic_load(&f.zone.locks), locks + holds);
-	assert_int_equal(pcp_alloc_bulk(&f.pcp, 0, TYPE, bulk, pfns), bulk);
+	assert_int_equal(pcp_alloc_bulk(&f.pcp, plain(0), bulk, pfns), bulk);
 	assert_int_equal(atomic_load(&f.zone.locks), locks + holds + 4);
 	for (uint32_t i = 1; i < bulk; i++)
 		if (pfns[i] / BLOCK_UNITS == pfns[i - 1] / BLOCK_UNITS)
@@ -453,7 +457,7 @@ static void test_trim_after_shrink(void **state)
 	(void)state;
 	need_way();
 	start(BLOCKS, DECAY_MS);
-	while (capacity(0) < f.pcp.high_max[0])
+	while (capacity(0) < f.pcp.high_max[TYPE][0])
 		take(0);
 	pcp_hold_all(&f.pcp, true);
 	pcp_release_all(&f.pcp);
@@ -497,7 +501,7 @@ static void test_grow_and_shrink(void **state)
 	(void)state;
 	need_way();
 	start(BLOCKS, DECAY_MS);
-	most = f.pcp.high_max[0];
+	most = f.pcp.high_max[TYPE][0];
 	high = f.pcp.high_min[0];
 	assert_int_equal(f.pcp.batch[0], STEP);
 	/* Three visits to the zone in a period are not enough. */
@@ -546,7 +550,7 @@ static void test_capacity_of_stack(void **state)
 	(void)state;
 	need_way();
 	start(BLOCKS, DECAY_MS);
-	most = f.pcp.high_max[0];
+	most = f.pcp.high_max[TYPE][0];
 	high = f.pcp.high_min[0];
 	while (capacity(0) < most || listed(0))
 		take(0);
@@ -573,9 +577,9 @@ static void test_trim_of_few(void **state)
 	for (int i = 0; i < 3; i++)
 		give(0, pfns[i]);
 	page_set_word(memmap_page(&f.map, pfns[3]),
-		      PAGE_PCP | page_tag(0, MOBILITY_UNMOVABLE));
+		      PAGE_PCP | page_tag(0, QUIRE_TYPE_UNMOVABLE));
 	fault_arm(FAULT_PCP_CPU, 0, 1);
-	pcp_free_slow(&f.pcp, 0, MOBILITY_UNMOVABLE, pfns[3]);
+	pcp_free_slow(&f.pcp, 0, QUIRE_TYPE_UNMOVABLE, pfns[3]);
 	fault_disarm_all();
 	assert_int_equal(listed(0), 4);
 	assert_memory_equal(list_items(0), pfns, sizeof(pfns));
@@ -620,12 +624,12 @@ static void test_decay_disowns(void **state)
 	assert_true(f.zone.nr_owners > f.cpu);
 	for (unsigned i = 0; i <= f.pcp.batch[0]; i++)
 		take(0);
-	assert_int_not_equal(f.zone.owned[f.cpu], 0);
+	assert_int_not_equal(f.zone.owned[f.cpu * NR_CALL_TYPES], 0);
 	for (int looks = 0; looks < 2; looks++) {
 		make_due();
 		pcp_maintain(&f.pcp);
 	}
-	assert_int_equal(f.zone.owned[f.cpu], 0);
+	assert_int_equal(f.zone.owned[f.cpu * NR_CALL_TYPES], 0);
 	assert_int_equal(zone_validate(&f.zone), 0);
 }
 
@@ -739,17 +743,20 @@ static void check_budget(uint64_t pages, uint32_t cpus, unsigned renew)
 	atomic_store(&zone.free, pages);
 	pcp_init(&pcp, &zone, NULL, &settings);
 	for (unsigned order = 0; order < PCP_ORDERS; order++) {
-		sum += (uint64_t)pcp.high_max[order] * stacks << order;
+		sum += (uint64_t)pcp.share[order] * stacks << order;
+		for (unsigned t = 0; t < NR_CALL_TYPES; t++)
+			assert_true(pcp.high_max[t][order] <= pcp.share[order]);
 		assert_true(pcp.batch[order] >= 1);
 		assert_true(pcp.batch[order] <= STEP);
-		assert_true(pcp.high_min[order] <= pcp.high_max[order]);
-		if (pcp.high_max[order])
-			assert_true(pcp.batch[order] < pcp.high_max[order] &&
-				    pcp.high_max[order] >= 2);
+		assert_true(pcp.high_min[order] <= pcp.high_max[TYPE][order]);
+		if (pcp.high_max[TYPE][order])
+			assert_true(pcp.batch[order] <
+					    pcp.high_max[TYPE][order] &&
+				    pcp.high_max[TYPE][order] >= 2);
 		if (share / 12 >> order >= 2 * stacks)
-			assert_int_not_equal(pcp.high_max[order], 0);
+			assert_int_not_equal(pcp.high_max[TYPE][order], 0);
 		else if (order)
-			assert_int_equal(pcp.high_max[order], 0);
+			assert_int_equal(pcp.high_max[TYPE][order], 0);
 	}
 	assert_true(sum <= share);
 	assert_int_equal(pcp.scarce, scarce < pages / 16 ? scarce : pages / 16);
@@ -791,7 +798,8 @@ static void test_budget_filled(void **state)
 			assert_true(counts().parked_pages <= most);
 		}
 	for (unsigned order = 0; order < PCP_ORDERS; order++)
-		while (f.pcp.high_max[order] && listed(order) < capacity(order))
+		while (f.pcp.high_max[TYPE][order] &&
+		       listed(order) < capacity(order))
 			give(order, take_direct(order));
 	assert_true(counts().parked_pages <= most);
 	assert_true(counts().parked_pages > most / 2);
@@ -805,12 +813,13 @@ static void test_large_orders_bypass(void **state)
 	need_way();
 	start(BLOCKS, DECAY_MS);
 	for (unsigned order = 0; order <= QUIRE_MAX_ORDER; order++) {
-		bool bypass = order >= PCP_ORDERS || !f.pcp.high_max[order];
+		bool bypass =
+			order >= PCP_ORDERS || !f.pcp.high_max[TYPE][order];
 		uint64_t free = zone_free_pages(&f.zone);
 		uint64_t parked = counts().parked_pages;
 		pfn_t pfn;
 
-		if (!pcp_alloc(&f.pcp, order, TYPE, &pfn)) {
+		if (!pcp_alloc(&f.pcp, plain(order), &pfn)) {
 			assert_true(order > 9);
 			continue;
 		}
@@ -823,8 +832,8 @@ static void test_large_orders_bypass(void **state)
 		if (bypass)
 			assert_int_equal(zone_free_pages(&f.zone), free);
 	}
-	assert_int_equal(f.pcp.high_max[9], 0);
-	assert_int_not_equal(f.pcp.high_max[5], 0);
+	assert_int_equal(f.pcp.high_max[TYPE][9], 0);
+	assert_int_not_equal(f.pcp.high_max[TYPE][5], 0);
 }
 
 /* Nearly empty: a refill takes what was asked and no more. */
@@ -856,7 +865,7 @@ static void start_renewing(unsigned renew)
 	if (f.tables)
 		stop();
 	f.renew = renew;
-	start(BLOCKS, DECAY_MS);
+	start(2 * BLOCKS, DECAY_MS);
 }
 
 /* Allocs pop the list, frees push its back. */
@@ -952,7 +961,7 @@ static void check_what_goes(unsigned renew, unsigned order, uint32_t n)
 	free = zone_free_pages(&f.zone);
 	fault_arm(FAULT_ZONE, 0, 1000);
 	if (kept == 0) {
-		assert_false(pcp_alloc(&f.pcp, order, TYPE, &pfn));
+		assert_false(pcp_alloc(&f.pcp, plain(order), &pfn));
 		assert_int_equal(listed(order), 0);
 	} else {
 		assert_int_equal(take(order), pfns[n - 1]);
@@ -1053,7 +1062,7 @@ static void test_renew_larger_back(void **state)
 	(void)state;
 	need_way();
 	start_renewing(16);
-	while (capacity(back(0)) < f.pcp.high_max[0])
+	while (capacity(back(0)) < f.pcp.high_max[TYPE][0])
 		give(0, take_direct(0));
 	pcp_hold_all(&f.pcp, true);
 	pcp_release_all(&f.pcp);
@@ -1088,7 +1097,7 @@ static void test_renew_full(void **state)
 	need_way();
 	start_renewing(1);
 	for (unsigned order = 0; order < ORDERS; order++) {
-		uint32_t most = f.pcp.high_max[order];
+		uint32_t most = f.pcp.high_max[TYPE][order];
 
 		for (unsigned i = 0; i < 10; i++, take_all_listed(order))
 			take(order);
@@ -1099,7 +1108,7 @@ static void test_renew_full(void **state)
 	pcp_hold_all(&f.pcp, true);
 	pcp_release_all(&f.pcp);
 	for (unsigned order = 0; order < ORDERS; order++) {
-		uint32_t most = f.pcp.high_max[order];
+		uint32_t most = f.pcp.high_max[TYPE][order];
 
 		while (listed(back(order)) < most)
 			give(order, take_direct(order));
@@ -1117,7 +1126,8 @@ static void test_renew_full(void **state)
 		assert_memory_equal(list_items(order), lists[order],
 				    n[order] * sizeof(pfn_t));
 		assert_memory_equal(list_items(back(order)), backs[order],
-				    f.pcp.high_max[order] * sizeof(pfn_t));
+				    f.pcp.high_max[TYPE][order] *
+					    sizeof(pfn_t));
 	}
 	assert_true(counts().parked_pages <= f.pages / (8 * f.nr_cpus));
 }
@@ -1197,11 +1207,11 @@ static void test_renew_last_page(void **state)
 		use_up(0);
 		for (int i = 3; i-- > 0;)
 			assert_int_equal(take(order), pfns[i]);
-		assert_false(pcp_alloc(&f.pcp, order, TYPE, &pfn));
+		assert_false(pcp_alloc(&f.pcp, plain(order), &pfn));
 		assert_int_equal(counts().parked_blocks, 0);
 		give(order, pfns[1]);
 		assert_int_equal(take(order), pfns[1]);
-		assert_false(pcp_alloc(&f.pcp, order, TYPE, &pfn));
+		assert_false(pcp_alloc(&f.pcp, plain(order), &pfn));
 	}
 }
 
@@ -1276,7 +1286,7 @@ static void test_renew_grow(void **state)
 	(void)state;
 	need_way();
 	start_renewing(16);
-	most = f.pcp.high_max[0];
+	most = f.pcp.high_max[TYPE][0];
 	take(0);
 	for (unsigned i = 0; i < 20 * most && capacity(back(0)) < most; i++)
 		give(0, take_direct(0));
@@ -1529,11 +1539,11 @@ static void test_bulk(void **state)
 		top[i] = take_direct(0);
 	for (int i = 0; i < 3; i++)
 		give(0, top[i]);
-	assert_int_equal(pcp_alloc_bulk(&f.pcp, 0, TYPE, 2, pfns), 2);
+	assert_int_equal(pcp_alloc_bulk(&f.pcp, plain(0), 2, pfns), 2);
 	assert_int_equal(pfns[0], top[1]);
 	assert_int_equal(pfns[1], top[2]);
 	locks = atomic_load(&f.zone.locks);
-	assert_int_equal(pcp_alloc_bulk(&f.pcp, 0, TYPE, 500, pfns), 500);
+	assert_int_equal(pcp_alloc_bulk(&f.pcp, plain(0), 500, pfns), 500);
 	assert_int_equal(pfns[0], top[0]);
 	/* The rest from the zone, in two calls. */
 	assert_true(499 > ZONE_BATCH && 499 <= 2 * ZONE_BATCH);
@@ -1549,13 +1559,13 @@ static void test_bulk(void **state)
 	assert_int_equal(zone_free_pages(&f.zone), f.pages - 502);
 	assert_int_equal(counts().pops, 3);
 	assert_int_equal(counts().zone_allocs, 3 + 499);
-	assert_int_equal(pcp_alloc_bulk(&f.pcp, 12, TYPE, 3, pfns), 3);
+	assert_int_equal(pcp_alloc_bulk(&f.pcp, plain(12), 3, pfns), 3);
 	assert_int_equal(zone_validate(&f.zone), 0);
 }
 
 static uint32_t owned(void)
 {
-	return f.zone.owned[f.cpu];
+	return f.zone.owned[f.cpu * NR_CALL_TYPES];
 }
 
 /* Decay looks after open sets: whoever has none owns no block. */
@@ -1569,19 +1579,19 @@ static void test_bulk_owns_if_open(void **state)
 	need_way();
 	start(BLOCKS, DECAY_MS);
 	assert_true(f.zone.nr_owners > f.cpu);
-	assert_int_equal(pcp_alloc_bulk(&f.pcp, 0, TYPE, MANY, pfns), MANY);
+	assert_int_equal(pcp_alloc_bulk(&f.pcp, plain(0), MANY, pfns), MANY);
 	assert_int_equal(owned(), 0);
 	take(1);
 	assert_int_equal(owned(), 0);
 	/* The first call uses up one pageblock and breaks another, which the
 	 * second finds on the lists. */
-	assert_int_equal(pcp_alloc_bulk(&f.pcp, 0, TYPE, MANY, pfns), MANY);
+	assert_int_equal(pcp_alloc_bulk(&f.pcp, plain(0), MANY, pfns), MANY);
 	assert_int_equal(owned(), pfns[MANY - 1] / BLOCK_UNITS + 1);
 	/* Bulk calls that pass the lists by do the timed work as well. */
 	for (int looks = 0; looks < 2; looks++) {
 		assert_int_not_equal(owned(), 0);
 		make_due();
-		assert_int_equal(pcp_alloc_bulk(&f.pcp, 12, TYPE, 1, pfns), 1);
+		assert_int_equal(pcp_alloc_bulk(&f.pcp, plain(12), 1, pfns), 1);
 	}
 	assert_int_equal(owned(), 0);
 	assert_int_equal(counts().parked_blocks, 0);
@@ -1596,7 +1606,7 @@ static void test_exact(void **state)
 	(void)state;
 	need_way();
 	start(BLOCKS, DECAY_MS);
-	assert_true(pcp_alloc_exact(&f.pcp, 10, TYPE, 600, &pfn, &zero));
+	assert_true(pcp_alloc_exact(&f.pcp, plain(10), 600, &pfn, &zero));
 	assert_int_equal(counts().zone_allocs, 600);
 	assert_int_equal(zone_free_pages(&f.zone), f.pages - 600);
 	for (uint32_t i = 0; i < 600; i += 60) {
@@ -1624,9 +1634,9 @@ static void expect_nothing_had(unsigned order)
 	pfn_t pfn = 77;
 	bool zero;
 
-	assert_false(pcp_alloc_nolock(&f.pcp, order, TYPE, &pfn));
+	assert_false(pcp_alloc_nolock(&f.pcp, plain(order), &pfn));
 	assert_false(
-		pcp_alloc_exact_nolock(&f.pcp, order, TYPE, 1, &pfn, &zero));
+		pcp_alloc_exact_nolock(&f.pcp, plain(order), 1, &pfn, &zero));
 	assert_int_equal(pfn, 77);
 	assert_int_equal(zone_free_pages(&f.zone), free);
 	assert_int_equal(atomic_load(&f.zone.locks), locks);
@@ -1644,7 +1654,7 @@ static void test_nolock_alloc(void **state)
 	/* Nothing is listed: one block of the zone's, and no refill. */
 	for (unsigned order = 0; order < 14; order++) {
 		before = counts();
-		assert_true(pcp_alloc_nolock(&f.pcp, order, TYPE, &pfn));
+		assert_true(pcp_alloc_nolock(&f.pcp, plain(order), &pfn));
 		assert_int_equal(pfn % (1u << order), 0);
 		assert_int_equal(counts().zone_allocs, before.zone_allocs + 1);
 		assert_int_equal(counts().refills, 0);
@@ -1663,16 +1673,16 @@ static void test_nolock_alloc(void **state)
 	first = list_items(0)[there - 1];
 	before = counts();
 	zone_lock(&f.zone);
-	assert_true(pcp_alloc_nolock(&f.pcp, 0, TYPE, &pfn));
+	assert_true(pcp_alloc_nolock(&f.pcp, plain(0), &pfn));
 	assert_int_equal(pfn, first);
 	assert_int_equal(listed(0), there - 1);
 	while (listed(0))
-		assert_true(pcp_alloc_nolock(&f.pcp, 0, TYPE, &pfn));
+		assert_true(pcp_alloc_nolock(&f.pcp, plain(0), &pfn));
 	expect_nothing_had(0);
 	zone_unlock(&f.zone);
 	assert_int_equal(counts().pops, before.pops + there);
 	assert_int_equal(counts().refills, before.refills);
-	assert_true(pcp_alloc_nolock(&f.pcp, 0, TYPE, &pfn));
+	assert_true(pcp_alloc_nolock(&f.pcp, plain(0), &pfn));
 	assert_int_equal(listed(0), 0);
 	assert_int_equal(zone_validate(&f.zone), 0);
 	assert_int_equal(f.messages.count, 0);
@@ -1688,18 +1698,19 @@ static void test_nolock_alloc_exact(void **state)
 	need_way();
 	start(BLOCKS, DECAY_MS);
 	before = counts();
-	assert_true(pcp_alloc_exact_nolock(&f.pcp, 10, TYPE, 600, &pfn, &zero));
+	assert_true(
+		pcp_alloc_exact_nolock(&f.pcp, plain(10), 600, &pfn, &zero));
 	assert_int_equal(counts().zone_allocs, before.zone_allocs + 600);
 	assert_int_equal(zone_free_pages(&f.zone), f.pages - 600);
 	zone_lock(&f.zone);
 	assert_false(
-		pcp_alloc_exact_nolock(&f.pcp, 10, TYPE, 600, &pfn, &zero));
+		pcp_alloc_exact_nolock(&f.pcp, plain(10), 600, &pfn, &zero));
 	zone_unlock(&f.zone);
 	assert_int_equal(counts().zone_allocs, before.zone_allocs + 600);
 	fault_arm(FAULT_ZONE, 0, 2);
-	assert_false(pcp_alloc_exact_nolock(&f.pcp, 0, TYPE, 1, &pfn, &zero));
-	assert_false(pcp_alloc_nolock(&f.pcp, 0, TYPE, &pfn));
-	assert_true(pcp_alloc_nolock(&f.pcp, 0, TYPE, &pfn));
+	assert_false(pcp_alloc_exact_nolock(&f.pcp, plain(0), 1, &pfn, &zero));
+	assert_false(pcp_alloc_nolock(&f.pcp, plain(0), &pfn));
+	assert_true(pcp_alloc_nolock(&f.pcp, plain(0), &pfn));
 	assert_int_equal(zone_free_pages(&f.zone), f.pages - 601);
 }
 
@@ -1719,7 +1730,7 @@ static void test_nolock_free(void **state)
 	while (listed(stack) < capacity(stack)) {
 		pfn_t pfn;
 
-		assert_true(pcp_alloc_exact(&f.pcp, 0, TYPE, 1, &pfn,
+		assert_true(pcp_alloc_exact(&f.pcp, plain(0), 1, &pfn,
 					    &(bool){ false }));
 		before = counts();
 		park_word(pfn, 0);
@@ -1769,7 +1780,7 @@ static void test_nolock_free_large(void **state)
 	start(BLOCKS, DECAY_MS);
 	for (unsigned order = 0; order < TEST_LENGTH(pfns); order++)
 		assert_true(
-			pcp_alloc_nolock(&f.pcp, order, TYPE, &pfns[order]));
+			pcp_alloc_nolock(&f.pcp, plain(order), &pfns[order]));
 	/* No set was ever opened, so that no list takes anything. */
 	zone_lock(&f.zone);
 	for (unsigned order = 0; order < TEST_LENGTH(pfns); order++) {
@@ -1797,12 +1808,12 @@ static void test_nolock_set_taken(void **state)
 	had = take(0);
 	there = listed(0);
 	assert_true(pcp_hold_all(&f.pcp, false));
-	assert_true(pcp_alloc_nolock(&f.pcp, 0, TYPE, &pfn));
+	assert_true(pcp_alloc_nolock(&f.pcp, plain(0), &pfn));
 	assert_int_equal(listed(0), there);
 	park_word(pfn, 0);
 	pcp_free_nolock(&f.pcp, 0, TYPE, pfn);
 	zone_lock(&f.zone);
-	assert_false(pcp_alloc_nolock(&f.pcp, 0, TYPE, &pfn));
+	assert_false(pcp_alloc_nolock(&f.pcp, plain(0), &pfn));
 	park_word(had, 0);
 	pcp_free_nolock(&f.pcp, 0, TYPE, had);
 	assert_int_equal(zone_deferred_pages(&f.zone), 1);
@@ -1811,6 +1822,627 @@ static void test_nolock_set_taken(void **state)
 	assert_int_equal(listed(0), there);
 	zone_settle(&f.zone);
 	assert_int_equal(zone_free_pages(&f.zone) + there, f.pages);
+}
+
+/* --- types --- */
+
+static struct zone_ask ask_of(unsigned order, enum quire_mobility type)
+{
+	return (struct zone_ask){ .order = order, .type = type };
+}
+
+static pfn_t take_type(unsigned order, enum quire_mobility type)
+{
+	const struct zone_ask ask = ask_of(order, type);
+	struct quire_page *page;
+	pfn_t pfn = PFN_NONE;
+
+	assert_true(pcp_alloc(&f.pcp, &ask, &pfn));
+	page = memmap_page(&f.map, pfn);
+	assert_int_equal(page_word(page) & ~PAGE_ZERO,
+			 PAGE_PCP | order | page_tag(0, type));
+	page_set_word(page, PAGE_HEAD | order | page_tag(0, type));
+	return pfn;
+}
+
+static void give_type(unsigned order, enum quire_mobility type, pfn_t pfn)
+{
+	page_set_word(memmap_page(&f.map, pfn),
+		      PAGE_PCP | order | page_tag(0, type));
+	pcp_free(&f.pcp, order, type, pfn);
+}
+
+static unsigned list_of(enum quire_mobility type, unsigned order)
+{
+	return pcp_list(type, order);
+}
+
+static unsigned back_of(enum quire_mobility type, unsigned order)
+{
+	return pcp_back(&f.pcp, pcp_list(type, order));
+}
+
+/* As noted, open or not. */
+static unsigned noted(unsigned stack)
+{
+	return atomic_load(&pcp_stack_state(my_set(), stack)->high);
+}
+
+static unsigned noted_sum(unsigned order, bool backs)
+{
+	unsigned sum = 0;
+
+	for (unsigned t = 0; t < NR_CALL_TYPES; t++)
+		sum += noted(list_of(t, order) + (backs ? PCP_LISTS : 0));
+	return sum;
+}
+
+/* What one type has is nobody else's. */
+static void test_lists_of_types(void **state)
+{
+	static const unsigned renews[] = { 0, 32 };
+
+	(void)state;
+	need_way();
+	for (size_t i = 0; i < TEST_LENGTH(renews); i++) {
+		if (f.tables)
+			stop();
+		f.renew = renews[i];
+		/* Orders have enough for all three. */
+		start(8 * BLOCKS, DECAY_MS);
+		for (unsigned order = 0; order < 4; order++) {
+			uint32_t there[NR_CALL_TYPES];
+			pfn_t pfns[NR_CALL_TYPES];
+
+			for (unsigned t = 0; t < NR_CALL_TYPES; t++) {
+				pfns[t] = take_type(order, t);
+				there[t] = listed(list_of(t, order));
+				assert_true(there[t] > 0);
+			}
+			for (unsigned t = 0; t < NR_CALL_TYPES; t++) {
+				uint32_t back_n = listed(back_of(t, order));
+
+				for (unsigned o = 0; o < NR_CALL_TYPES; o++)
+					assert_int_equal(
+						listed(list_of(o, order)),
+						there[o]);
+				give_type(order, t, pfns[t]);
+				assert_int_equal(listed(back_of(t, order)),
+						 back_n + 1);
+				if (renews[i])
+					continue;
+				assert_int_equal(take_type(order, t), pfns[t]);
+			}
+			for (unsigned t = 0; t < NR_CALL_TYPES; t++)
+				assert_int_equal(
+					zone_type(&f.zone, pfns[t] >> 9), t);
+		}
+		assert_int_equal(zone_validate(&f.zone), 0);
+	}
+}
+
+/* Types that nobody asks for take nothing from an order. */
+static void test_share_unused(void **state)
+{
+	(void)state;
+	need_way();
+	start(BLOCKS, DECAY_MS);
+	take(0);
+	for (unsigned order = 0; order < PCP_ORDERS; order++) {
+		assert_int_equal(noted(list_of(0, order)),
+				 f.pcp.high_min[order]);
+		for (unsigned t = 1; t < NR_CALL_TYPES; t++)
+			assert_int_equal(noted(list_of(t, order)), 0);
+	}
+	/* The first visit opens one, and fills it at once. */
+	take_type(0, QUIRE_TYPE_MOVABLE);
+	assert_int_equal(noted(list_of(QUIRE_TYPE_MOVABLE, 0)),
+			 f.pcp.high_min[0]);
+	assert_int_equal(listed(list_of(QUIRE_TYPE_MOVABLE, 0)),
+			 half_of(f.pcp.high_min[0]) - 1);
+}
+
+static void visit(unsigned order, enum quire_mobility type)
+{
+	unsigned list = list_of(type, order);
+
+	do
+		take_type(order, type);
+	while (listed(list));
+	take_type(order, type);
+}
+
+/* One type has an order's whole share: another grows by what that loses. */
+static void test_share_moves(void **state)
+{
+	const enum quire_mobility a = QUIRE_TYPE_UNMOVABLE;
+	const enum quire_mobility b = QUIRE_TYPE_MOVABLE;
+	const unsigned order = 5;
+	unsigned share, most, had;
+
+	(void)state;
+	need_way();
+	start(BLOCKS, DECAY_MS);
+	share = f.pcp.share[order];
+	most = f.pcp.high_max[a][order];
+	assert_int_equal(most, share);
+	while (noted(list_of(a, order)) < most)
+		visit(order, a);
+	for (unsigned i = 0; noted(list_of(b, order)) < most; i++) {
+		assert_true(i < 100);
+		had = noted(list_of(b, order));
+		visit(order, b);
+		assert_int_equal(noted(list_of(a, order)) +
+					 noted(list_of(b, order)),
+				 share);
+		assert_int_equal(capacity(list_of(a, order)),
+				 noted(list_of(a, order)));
+		if (had == 0)
+			assert_int_equal(noted(list_of(b, order)),
+					 f.pcp.high_min[order]);
+	}
+	assert_int_equal(noted(list_of(a, order)), 0);
+	visit(order, a);
+	assert_true(noted(list_of(a, order)) > 0);
+	assert_int_equal(noted_sum(order, false), share);
+}
+
+/* Of two others the larger one loses. */
+static void test_share_of_largest(void **state)
+{
+	const unsigned order = 5;
+	unsigned small, large, sum;
+
+	(void)state;
+	need_way();
+	start(BLOCKS, DECAY_MS);
+	visit(order, QUIRE_TYPE_MOVABLE);
+	while (noted_sum(order, false) < f.pcp.share[order])
+		visit(order, QUIRE_TYPE_UNMOVABLE);
+	small = noted(list_of(QUIRE_TYPE_MOVABLE, order));
+	large = noted(list_of(QUIRE_TYPE_UNMOVABLE, order));
+	sum = small + large;
+	assert_true(small < large);
+	visit(order, QUIRE_TYPE_RECLAIMABLE);
+	assert_int_equal(noted(list_of(QUIRE_TYPE_MOVABLE, order)), small);
+	assert_int_equal(noted(list_of(QUIRE_TYPE_RECLAIMABLE, order)),
+			 f.pcp.high_min[order]);
+	assert_int_equal(noted(list_of(QUIRE_TYPE_UNMOVABLE, order)),
+			 f.pcp.share[order] - small - f.pcp.high_min[order]);
+	assert_true(noted_sum(order, false) <= sum);
+}
+
+static void check_shares(void)
+{
+	for (unsigned order = 0; order < PCP_ORDERS; order++)
+		for (unsigned backs = 0; backs < (f.renew ? 2u : 1u); backs++) {
+			unsigned sum = noted_sum(order, backs);
+
+			if (sum > f.pcp.share[order])
+				fail_msg("order %u: %u + %u + %u of %u", order,
+					 noted(list_of(0, order)),
+					 noted(list_of(1, order)),
+					 noted(list_of(2, order)),
+					 f.pcp.share[order]);
+		}
+}
+
+/* One type's turn: so many blocks out, and some back. */
+static void use_type(struct test_rng *rng, unsigned order,
+		     enum quire_mobility type)
+{
+	unsigned n = 1 + (unsigned)test_below(rng, 40);
+	pfn_t pfns[40];
+
+	for (unsigned i = 0; i < n; i++)
+		pfns[i] = take_type(order, type);
+	while (n)
+		give_type(order, type, pfns[--n]);
+	if (test_below(rng, 50) == 0) {
+		make_due();
+		pcp_maintain(&f.pcp);
+	}
+	if (test_below(rng, 100) == 0) {
+		pcp_hold_all(&f.pcp, true);
+		pcp_release_all(&f.pcp);
+	}
+}
+
+/* Whatever is used: the lists of an order never have more than its share. */
+static void test_share_random(void **state)
+{
+	static const pfn_t sizes[] = { 24, 33, 47, 64, 90, BLOCKS };
+	struct test_rng rng = test_seed();
+
+	(void)state;
+	need_way();
+	for (size_t i = 0; i < 2 * TEST_LENGTH(sizes); i++) {
+		if (f.tables)
+			stop();
+		f.renew = i % 2 ? 32 : 0;
+		start(sizes[i / 2], DECAY_MS);
+		take(0);
+		for (unsigned n = 0; n < (TEST_SANITIZED ? 300 : 2000); n++) {
+			use_type(&rng, (unsigned)test_below(&rng, 7),
+				 (enum quire_mobility)test_below(&rng, 3));
+			check_shares();
+		}
+		assert_int_equal(zone_validate(&f.zone), 0);
+	}
+}
+
+/* A list that lost its share to another type's keeps no blocks above it. */
+static void test_share_parked(void **state)
+{
+	const unsigned order = 5;
+
+	(void)state;
+	need_way();
+	start(BLOCKS, DECAY_MS);
+	for (unsigned t = 0; t < NR_CALL_TYPES; t++) {
+		unsigned back = back_of(t, order);
+
+		for (unsigned i = 0; i < 20; i++)
+			visit(order, t);
+		while (listed(back) < capacity(back))
+			give_type(order, t, take_direct(order));
+		assert_true(counts().parked_pages <=
+			    (uint64_t)f.pcp.share[order] << order);
+	}
+}
+
+/* Much of the zone is loose: frees push backs, which are short. */
+static void scatter_zone(void)
+{
+	while (!zone_is_scattered(&f.zone)) {
+		pfn_t pfn, pfns[BLOCK_UNITS / 2];
+		bool zero;
+
+		assert_true(
+			pcp_alloc_exact(&f.pcp, plain(9), 512, &pfn, &zero));
+		for (pfn_t i = 0; i < BLOCK_UNITS / 2; i++)
+			pfns[i] = pfn + 2 * i;
+		pcp_free_direct(&f.pcp, 0, BLOCK_UNITS / 2, pfns);
+	}
+}
+
+/* Blocks from the zone to a list, until that has all it can hold. */
+static void fill_list(unsigned list)
+{
+	unsigned order = list % PCP_ORDERS, type = list / PCP_ORDERS;
+	unsigned back = back_of(type, order), n = 0;
+	unsigned most = f.pcp.high_max[type][order];
+	pfn_t pfns[600];
+
+	while (most && n <= most)
+		pfns[n++] = take_direct(order);
+	for (unsigned round = 0; n && round < 12; round++)
+		for (unsigned i = 0; i < n; i++) {
+			give_type(order, type, pfns[i]);
+			pfns[i] = take_direct(order);
+		}
+	while (n && listed(back) < capacity(back))
+		give_type(order, type, pfns[--n]);
+	pcp_free_direct(&f.pcp, order, n, pfns);
+}
+
+/* Lists that are full and backs that fill up as well: no more than the share.
+ */
+static void test_scattered_parked(void **state)
+{
+	static const pfn_t sizes[] = { 64, BLOCKS, 2 * BLOCKS };
+
+	(void)state;
+	need_way();
+	for (size_t i = 0; i < TEST_LENGTH(sizes); i++) {
+		uint64_t most;
+		pfn_t pfn;
+
+		if (f.tables)
+			stop();
+		start(sizes[i], DECAY_MS);
+		most = f.pages / (8 * f.nr_cpus);
+		take(0);
+		for (unsigned k = 0; k < PCP_LISTS; k++)
+			fill_list(k);
+		assert_true(counts().parked_pages <= most);
+		scatter_zone();
+		/* A slow call sees it. */
+		assert_true(pcp_alloc(&f.pcp, plain(10), &pfn));
+		assert_int_equal(back(0), PCP_LISTS);
+		for (unsigned k = 0; k < PCP_LISTS; k++)
+			fill_list(k);
+		assert_true(counts().parked_pages > most / 2);
+		if (counts().parked_pages > most)
+			fail_msg("%llu pages parked of %llu",
+				 (unsigned long long)counts().parked_pages,
+				 (unsigned long long)most);
+	}
+}
+
+/* What came from a kept block goes past the lists, and so does who may. */
+static void test_kept_bypass(void **state)
+{
+	struct zone_ask ask = { .type = QUIRE_TYPE_MOVABLE, .may = ZONE_CMA };
+	struct pcp_count before;
+
+	(void)state;
+	need_way();
+	start(BLOCKS, DECAY_MS);
+	give_type(0, QUIRE_TYPE_MOVABLE, take_type(0, QUIRE_TYPE_MOVABLE));
+	assert_true(zone_set_type(&f.zone, 70, QUIRE_TYPE_CMA));
+	while (listed(list_of(QUIRE_TYPE_MOVABLE, 0)))
+		take_type(0, QUIRE_TYPE_MOVABLE);
+	before = counts();
+	for (unsigned order = 0; order < 9; order++) {
+		uint64_t free = zone_free_pages(&f.zone);
+		struct quire_page *page;
+		pfn_t pfn;
+
+		ask.order = order;
+		assert_true(pcp_alloc(&f.pcp, &ask, &pfn));
+		page = memmap_page(&f.map, pfn);
+		assert_int_equal(pfn >> 9, 70);
+		assert_int_equal(page_word(page) & ~PAGE_ZERO,
+				 PAGE_PCP | order |
+					 page_tag(0, QUIRE_TYPE_CMA));
+		assert_int_equal(zone_free_pages(&f.zone),
+				 free - (1u << order));
+		give_type(order, QUIRE_TYPE_CMA, pfn);
+		assert_int_equal(page_word(page), PAGE_FREE);
+		assert_int_equal(zone_free_pages(&f.zone), free);
+		page_set_word(page, PAGE_HEAD);
+	}
+	assert_int_equal(counts().parked_blocks, before.parked_blocks);
+	assert_int_equal(counts().refills, before.refills);
+	assert_int_equal(counts().zone_allocs, before.zone_allocs + 9);
+	assert_int_equal(counts().zone_frees, before.zone_frees + 9);
+}
+
+static void test_kept_free_nolock(void **state)
+{
+	(void)state;
+	need_way();
+	start(BLOCKS, DECAY_MS);
+	take(0);
+	for (unsigned t = NR_CALL_TYPES; t < QUIRE_NR_TYPES; t++) {
+		uint64_t parked = counts().parked_blocks;
+		pfn_t pfn = take_direct(0);
+		uint64_t free = zone_free_pages(&f.zone);
+
+		page_set_word(memmap_page(&f.map, pfn),
+			      PAGE_PCP | page_tag(0, t));
+		pcp_free_nolock(&f.pcp, 0, t, pfn);
+		assert_int_equal(zone_free_pages(&f.zone), free + 1);
+		assert_int_equal(counts().parked_blocks, parked);
+		pfn = take_direct(0);
+		zone_lock(&f.zone);
+		pcp_free_nolock(&f.pcp, 0, t, pfn);
+		zone_unlock(&f.zone);
+		assert_int_equal(zone_deferred_pages(&f.zone), 1);
+		zone_settle(&f.zone);
+		assert_int_equal(counts().parked_blocks, parked);
+	}
+}
+
+/* Bulk calls of who may use kept blocks take them one at a time. */
+static void test_kept_bulk(void **state)
+{
+	const struct zone_ask ask = { .type = QUIRE_TYPE_MOVABLE,
+				      .may = ZONE_CMA };
+	pfn_t pfns[600];
+
+	(void)state;
+	need_way();
+	start(BLOCKS, DECAY_MS);
+	assert_true(zone_set_type(&f.zone, 70, QUIRE_TYPE_CMA));
+	assert_int_equal(pcp_alloc_bulk(&f.pcp, &ask, 600, pfns), 600);
+	for (unsigned i = 0; i < 600; i++) {
+		uint64_t word = page_word(memmap_page(&f.map, pfns[i]));
+
+		assert_int_equal(pfns[i] >> 9 == 70, i < 512);
+		assert_int_equal(page_type(word),
+				 i < 512 ? QUIRE_TYPE_CMA : QUIRE_TYPE_MOVABLE);
+	}
+	assert_int_equal(zone_validate(&f.zone), 0);
+}
+
+/* Only who looks whether there is plenty gives up by the count alone. */
+static void test_hint(void **state)
+{
+	struct zone_ask ask = { .order = 2, .hint = true };
+	uint64_t locks;
+	pfn_t pfn;
+
+	(void)state;
+	need_way();
+	start(BLOCKS, DECAY_MS);
+	ask.floor = f.pages - 3;
+	locks = atomic_load(&f.zone.locks);
+	assert_false(pcp_alloc(&f.pcp, &ask, &pfn));
+	assert_int_equal(atomic_load(&f.zone.locks), locks);
+	ask.hint = false;
+	assert_false(pcp_alloc(&f.pcp, &ask, &pfn));
+	assert_int_equal(atomic_load(&f.zone.locks), locks + 1);
+	ask.hint = true;
+	ask.floor = f.pages - 4;
+	assert_true(pcp_alloc(&f.pcp, &ask, &pfn));
+}
+
+/* A refill takes nothing below the floor, however much it wants. */
+static void test_refill_floor(void **state)
+{
+	struct zone_ask ask = { .order = 0 };
+	uint64_t free;
+	pfn_t pfn;
+
+	(void)state;
+	need_way();
+	start(BLOCKS, DECAY_MS);
+	free = zone_free_pages(&f.zone);
+	ask.floor = free - f.pcp.scarce;
+	assert_true(pcp_alloc(&f.pcp, &ask, &pfn));
+	assert_true(listed(0) > 0);
+	take_all_listed(0);
+	/* What is left above the floor is scarce: one at a time. */
+	free = zone_free_pages(&f.zone);
+	ask.floor = free - 2;
+	for (int i = 0; i < 2; i++) {
+		assert_true(pcp_alloc(&f.pcp, &ask, &pfn));
+		assert_int_equal(listed(0), 0);
+	}
+	assert_false(pcp_alloc(&f.pcp, &ask, &pfn));
+	assert_int_equal(zone_free_pages(&f.zone), ask.floor);
+}
+
+/* --- shut --- */
+
+static void set_shut(bool shut)
+{
+	pcp_hold_all(&f.pcp, shut);
+	pcp_shut(&f.pcp, shut);
+	pcp_release_all(&f.pcp);
+}
+
+static void expect_closed(void)
+{
+	for (unsigned i = 0; i < PCP_STACKS; i++) {
+		assert_int_equal(listed(i), 0);
+		assert_int_equal(capacity(i), 0);
+	}
+	assert_int_equal(counts().parked_blocks, 0);
+}
+
+/* Whatever is done to a set while lists are shut, they stay closed, and what
+ * is freed is the zone's at once. */
+static void test_shut(void **state)
+{
+	static const unsigned renews[] = { 0, 32 };
+
+	(void)state;
+	need_way();
+	for (size_t i = 0; i < TEST_LENGTH(renews); i++) {
+		pfn_t pfns[PCP_LISTS];
+		uint64_t refills;
+
+		start_renewing(renews[i]);
+		for (unsigned list = 0; list < PCP_LISTS; list++)
+			pfns[list] =
+				take_type(list % PCP_ORDERS, list / PCP_ORDERS);
+		assert_true(counts().parked_blocks > 0);
+		set_shut(true);
+		expect_closed();
+		refills = counts().refills;
+		for (unsigned list = 0; list < PCP_LISTS; list++) {
+			unsigned order = list % PCP_ORDERS;
+			enum quire_mobility type = list / PCP_ORDERS;
+			uint64_t free = zone_free_pages(&f.zone);
+
+			give_type(order, type, pfns[list]);
+			assert_int_equal(zone_free_pages(&f.zone),
+					 free + (UINT64_C(1) << order));
+			pfns[list] = take_type(order, type);
+			assert_int_equal(zone_free_pages(&f.zone), free);
+			expect_closed();
+		}
+		/* Drained, held and looked after meanwhile. */
+		pcp_hold_all(&f.pcp, true);
+		pcp_release_all(&f.pcp);
+		expect_closed();
+		for (int looks = 0; looks < 4; looks++) {
+			make_due();
+			pcp_maintain(&f.pcp);
+			expect_closed();
+		}
+		pcp_hold_all(&f.pcp, false);
+		pcp_release_all(&f.pcp);
+		expect_closed();
+		assert_int_equal(counts().refills, refills);
+		set_shut(false);
+		for (unsigned list = 0; list < PCP_LISTS; list++)
+			give_type(list % PCP_ORDERS, list / PCP_ORDERS,
+				  pfns[list]);
+		assert_true(counts().parked_blocks > 0);
+		take_all_listed(0);
+		take(0);
+		assert_int_equal(counts().refills, refills + 1);
+		pcp_hold_all(&f.pcp, true);
+		pcp_release_all(&f.pcp);
+		assert_int_equal(zone_validate(&f.zone), 0);
+	}
+}
+
+/* Capacities are what they were, once lists are open again. */
+static void test_shut_capacity(void **state)
+{
+	unsigned had[PCP_LISTS];
+
+	(void)state;
+	need_way();
+	start(BLOCKS, DECAY_MS);
+	for (unsigned i = 0; i < 12; i++)
+		visit(0, i % 3);
+	for (unsigned i = 0; i < PCP_LISTS; i++)
+		had[i] = capacity(i);
+	assert_true(had[list_of(1, 0)] > 0);
+	set_shut(true);
+	take(0);
+	set_shut(false);
+	for (unsigned i = 0; i < PCP_LISTS; i++)
+		assert_int_equal(capacity(i), had[i]);
+}
+
+/* The first use of a set comes while lists are shut. */
+static void test_shut_first_use(void **state)
+{
+	pfn_t pfn;
+
+	(void)state;
+	need_way();
+	start(BLOCKS, DECAY_MS);
+	set_shut(true);
+	pfn = take(0);
+	give(0, pfn);
+	assert_true(pcp_alloc_nolock(&f.pcp, plain(0), &pfn));
+	park_word(pfn, 0);
+	pcp_free_nolock(&f.pcp, 0, TYPE, pfn);
+	assert_int_equal(pcp_alloc_bulk(&f.pcp, plain(0), 1, &pfn), 1);
+	give(0, pfn);
+	for (unsigned i = 0; i < PCP_STACKS; i++)
+		assert_int_equal(capacity(i), 0);
+	assert_int_equal(counts().parked_blocks, 0);
+	assert_int_equal(zone_free_pages(&f.zone), f.pages);
+	set_shut(false);
+	take(0);
+	assert_true(listed(0) > 0);
+	assert_int_equal(capacity(0), f.pcp.high_min[0]);
+}
+
+/* Pages freed while lists are shut can be had by others: the zone has them. */
+static void test_shut_nolock(void **state)
+{
+	pfn_t pfns[4];
+
+	(void)state;
+	need_way();
+	start(BLOCKS, DECAY_MS);
+	for (int i = 0; i < 4; i++)
+		pfns[i] = take(0);
+	set_shut(true);
+	zone_lock(&f.zone);
+	for (int i = 0; i < 2; i++) {
+		park_word(pfns[i], 0);
+		pcp_free_nolock(&f.pcp, 0, TYPE, pfns[i]);
+	}
+	assert_int_equal(zone_deferred_pages(&f.zone), 2);
+	zone_unlock(&f.zone);
+	for (int i = 2; i < 4; i++) {
+		park_word(pfns[i], 0);
+		pcp_free_nolock(&f.pcp, 0, TYPE, pfns[i]);
+	}
+	assert_int_equal(zone_deferred_pages(&f.zone), 0);
+	assert_int_equal(zone_free_pages(&f.zone), f.pages);
+	set_shut(false);
 }
 
 /* --- counts --- */
@@ -1902,7 +2534,7 @@ static void *take_and_give(void *arg)
 		platform_key_set(f.key, &f.seat[number]);
 	for (unsigned i = 0; i < TURNS; i++) {
 		if (n < HELD && (n == 0 || test_below(&rng, 2))) {
-			if (pcp_alloc(&f.pcp, number % 2, TYPE, &held[n]))
+			if (pcp_alloc(&f.pcp, plain(number % 2), &held[n]))
 				n++;
 		} else {
 			give(number % 2, held[--n]);
@@ -2020,6 +2652,22 @@ int main(void)
 			in_way(test_nolock_free, &ways[i]),
 			in_way(test_nolock_free_large, &ways[i]),
 			in_way(test_nolock_set_taken, &ways[i]),
+			in_way(test_lists_of_types, &ways[i]),
+			in_way(test_share_unused, &ways[i]),
+			in_way(test_share_moves, &ways[i]),
+			in_way(test_share_of_largest, &ways[i]),
+			in_way(test_share_random, &ways[i]),
+			in_way(test_share_parked, &ways[i]),
+			in_way(test_scattered_parked, &ways[i]),
+			in_way(test_kept_bypass, &ways[i]),
+			in_way(test_kept_free_nolock, &ways[i]),
+			in_way(test_kept_bulk, &ways[i]),
+			in_way(test_hint, &ways[i]),
+			in_way(test_refill_floor, &ways[i]),
+			in_way(test_shut, &ways[i]),
+			in_way(test_shut_capacity, &ways[i]),
+			in_way(test_shut_first_use, &ways[i]),
+			in_way(test_shut_nolock, &ways[i]),
 			in_way(test_counts, &ways[i]),
 			in_way(test_threads, &ways[i]),
 		};

@@ -7,6 +7,7 @@ top=${top_srcdir:-$(dirname "$0")/..}
 build=${top_builddir:-$top}
 replay=$build/tools/quire-replay
 record=$build/tools/quire-record
+fragmentation=$build/tools/quire-fragmentation
 demo=$top/examples/demo.trace.zst
 if ! [ -x "$replay" ]; then
 	echo "1..0 # SKIP the tools are not built (no libarchive)"
@@ -213,6 +214,76 @@ refuses "offsets with real memory" "--offsets" \
 refuses "a plot that cannot be written" "cannot write $work/no/x.svg" \
 	"$replay" --plot="$work/no/x.svg" "$demo"
 
+### Fragmentation
+
+# 1,024 single pages, every second one freed, 256 taken again; then those of the
+# second half that were left are freed. First fit has filled the lower block
+# and ends with one block in use, a LIFO buddy with two.
+awk 'BEGIN {
+	for (i = 0; i < 1024; i++)
+		printf "t-1 [0] 1.0: mm_page_alloc: pfn=%d order=0\n", 4096 + i
+	for (i = 0; i < 1024; i += 2)
+		printf "t-1 [0] 2.0: mm_page_free: pfn=%d order=0\n", 4096 + i
+	for (i = 0; i < 256; i++)
+		printf "t-1 [0] 3.0: mm_page_alloc: pfn=%d order=0\n", 9999 + i
+	for (i = 513; i < 1024; i += 2)
+		printf "t-1 [0] 4.0: mm_page_free: pfn=%d order=0\n", 4096 + i
+}' >"$work/trace"
+"$fragmentation" --tsv --size=64M --way=trylock "$work/trace" >"$work/out" \
+	2>"$work/err" &&
+	head -n 1 "$work/out" | grep -q 'live_pages	ideal	quire	first_fit	lifo' &&
+	tail -n 1 "$work/out" | grep -q '	512	31	[0-9]*	31	30$'
+result $? "fragmentation: first fit and LIFO where the answer is known"
+"$fragmentation" --over-peak=1.5 --way=trylock "$demo" >"$work/out" \
+	2>"$work/err" && grep -q '^  first fit  *[0-9]' "$work/out" &&
+	grep -q '1\.5[0-9]* of the peak' "$work/out" && ! grep FAIL "$work/out"
+result $? "fragmentation: the demo trace, a table"
+for threads in single trace; do
+	for i in 1 2; do
+		"$fragmentation" --json --way=trylock --threads=$threads \
+			--repeat=3 --seed=5 --size=64M "$demo" \
+			>"$work/out.$i" 2>"$work/err" || break
+		grep '"first_fit"\|"lifo_buddy"' "$work/out.$i" >"$work/ref.$i"
+	done
+	cmp -s "$work/ref.1" "$work/ref.2" && [ -s "$work/ref.1" ]
+	result $? "fragmentation: three passes, threads $threads, twice the same"
+done
+if command -v jq >/dev/null; then
+	jq -es 'length == 1 and (.[0] | .violations == 0 and .repeat == 3 and
+		(.policies | keys == ["first_fit", "lifo_buddy", "quire"]) and
+		([.policies[] | .passes | length] == [3, 3, 3]) and
+		([.policies[].share_end] | all(. >= 0 and . <= 1)) and
+		([.policies[].used_average] | all(. >= 1)) and
+		(.samples | length) == (.policies.quire.free_2m_blocks | length)
+		and .samples[-1].events == 3 * .events)' "$work/out.1" >/dev/null
+	result $? "fragmentation: --json is one object, its keys agree"
+else
+	skip "fragmentation: --json is one object, its keys agree" "no jq"
+fi
+refuses "fragmentation: no trace" "no TRACE given" "$fragmentation"
+refuses "fragmentation: a file that is missing" \
+	"$work/missing: cannot open: No such file" \
+	"$fragmentation" "$work/missing"
+refuses "fragmentation: an arena below the peak" "--over-peak 0.9" \
+	"$fragmentation" --over-peak=0.9 "$demo"
+refuses "fragmentation: a factor that is none" "--over-peak 1.2x" \
+	"$fragmentation" --over-peak=1.2x "$demo"
+refuses "fragmentation: two sizes" "--size and --over-peak" \
+	"$fragmentation" --over-peak=2 --size=1G "$demo"
+refuses "fragmentation: 0 passes" "--repeat 0" \
+	"$fragmentation" --repeat=0 "$demo"
+refuses "fragmentation: bursts of no page" "--burst 0" \
+	"$fragmentation" --burst=0 "$demo"
+refuses "fragmentation: threads that are none" "--threads two" \
+	"$fragmentation" --threads=two "$demo"
+refuses "fragmentation: an unknown way" "--way fast" \
+	"$fragmentation" --way=fast "$demo"
+refuses "fragmentation: an arena of 16 TiB" "larger than first fit" \
+	"$fragmentation" --size=16T "$demo"
+refuses "fragmentation: a plot that cannot be written" \
+	"cannot write $work/no/x.svg" \
+	"$fragmentation" --plot="$work/no/x.svg" "$demo"
+
 ### Plots
 
 mkdir "$work/bin"
@@ -231,6 +302,14 @@ if command -v gnuplot >/dev/null; then
 	result $? "a plot"
 else
 	skip "a plot" "no gnuplot"
+fi
+if command -v gnuplot >/dev/null; then
+	"$fragmentation" --plot="$work/f.svg" --repeat=2 "$demo" >"$work/out" \
+		2>"$work/err" && grep -q '</svg>' "$work/f.svg" &&
+		! [ -s "$work/err" ]
+	result $? "fragmentation: a plot"
+else
+	skip "fragmentation: a plot" "no gnuplot"
 fi
 
 ### Recording

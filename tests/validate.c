@@ -191,8 +191,8 @@ static void test_block_bucket(void **state)
 static void test_block_type(void **state)
 {
 	(void)state;
-	corrupt(f.block->type, NR_MOBILITY, "pageblock %u: type %u",
-		index_of(f.block), (unsigned)NR_MOBILITY);
+	corrupt(f.block->type, QUIRE_NR_TYPES, "pageblock %u: type %u",
+		index_of(f.block), (unsigned)QUIRE_NR_TYPES);
 }
 
 static void test_block_owner(void **state)
@@ -293,7 +293,9 @@ static void test_list_masks(void **state)
 	corrupt(lists->orders, lists->orders ^ 1u << order,
 		"lists 0/%u: mask 0, buckets 0x%x", order,
 		lists->buckets[order]);
-	corrupt(lists->orders, lists->orders ^ 1u << 17, "lists 0/17: mask 1");
+	corrupt(lists->orders, lists->orders ^ 1u << 9, "lists 0/9: mask 1");
+	lists = &f.zone->gigablock_lists;
+	corrupt(lists->orders, lists->orders ^ 1u << 8, "lists 0/17: mask 1");
 }
 
 static void test_list_links(void **state)
@@ -313,7 +315,7 @@ static void test_owner_table(void **state)
 {
 	(void)state;
 	assert_int_equal(f.zone->nr_owners, 2);
-	corrupt(f.zone->owned[1], index_of(f.block) + 1,
+	corrupt(f.zone->owned[NR_CALL_TYPES], index_of(f.block) + 1,
 		"owner 1: pageblock %u is not its", index_of(f.block));
 }
 
@@ -325,9 +327,10 @@ static void test_counts(void **state)
 	corrupt(f.zone->free_whole, f.zone->free_whole + 512,
 		"zone 0: counts %llu whole",
 		(unsigned long long)f.zone->free_whole + 512);
-	corrupt(f.zone->free_broken, f.zone->free_broken - 1, "zone 0: counts");
+	corrupt(f.zone->free_type[0], f.zone->free_type[0] - 1,
+		"zone 0: type 0 counts");
 	atomic_store(&f.zone->free, free + 1);
-	expect("= %llu free", (unsigned long long)free + 1);
+	expect(" whole, %llu free", (unsigned long long)free + 1);
 	atomic_store(&f.zone->free, free);
 }
 
@@ -448,7 +451,7 @@ static void test_list_count(void **state)
 
 static void test_list_capacity(void **state)
 {
-	uint16_t *most = &f.q->pcp[0]->high_max[0];
+	uint16_t *most = &f.q->pcp[0]->high_max[0][0];
 	uint32_t n = cpu_stack_count(cpu_stack_word(f.stack));
 
 	(void)state;

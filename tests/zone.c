@@ -23,14 +23,48 @@ struct fixture {
 	size_t tables_bytes, taken_bytes;
 	uint64_t *privates; /* of those that free without the lock */
 	uint8_t *used;	    /* the reference, from region.first on */
+	uint64_t kept_free; /* of it, in wholly free kept blocks */
 	uint8_t *ever;	    /* pages that were handed out */
 	/* What is known of untouched memory, from region.first's own on. */
-	uint8_t *groups; /* of 8 pages, in broken blocks */
-	uint8_t *blocks; /* enum ref_block_state */
+	uint8_t *groups;	  /* of 8 pages, in broken blocks */
+	uint8_t *blocks;	  /* enum ref_block_state */
+	struct quire_page *words; /* of those that have types */
+	size_t words_bytes;
 };
 
 /* Of a pageblock: never handed out in part or whole; just now; before. */
 enum ref_block_state { NEVER, JUST_NOW, BEFORE };
+
+/* Unmovable, down to the last page, from no block that is kept. */
+static struct zone_ask plain(unsigned order)
+{
+	return (struct zone_ask){ .order = order };
+}
+
+/* The zone's own call, for nobody. */
+static unsigned zone_take(struct zone *zone, unsigned order, unsigned n,
+			  pfn_t *pfns, uint64_t *zero)
+{
+	const struct zone_ask ask = plain(order);
+	enum quire_mobility kept;
+
+	return zone_alloc(zone, &ask, UINT32_MAX, n, pfns, zero, &kept);
+}
+
+/* What a CPU owns for unmovable pages: pageblock + 1. */
+static uint32_t owned_by(const struct zone *zone, uint32_t cpu)
+{
+	return zone->owned[cpu * NR_CALL_TYPES];
+}
+
+static uint64_t free_broken(const struct zone *zone)
+{
+	uint64_t sum = 0;
+
+	for (unsigned type = 0; type < QUIRE_NR_TYPES; type++)
+		sum += zone->free_type[type];
+	return sum;
+}
 
 static void *carve(struct fixture *f, size_t bytes)
 {
@@ -189,6 +223,13 @@ static void mark_free(struct fixture *f, pfn_t pfn, uint64_t pages)
 	memset(used_at(f, pfn), 0, pages);
 }
 
+static bool is_kept(struct fixture *f, uint64_t pfn)
+{
+	struct block *block = memmap_pageblock(&f->map, (uint32_t)(pfn >> 9));
+
+	return block->broken && block->type >= NR_CALL_TYPES;
+}
+
 /* Free pages of the zone in [pfn, pfn + 2^k); counts the maximal runs below. */
 static uint64_t ref_count(struct fixture *f, const struct zone *zone,
 			  uint64_t pfn, unsigned k, uint64_t *runs)
@@ -201,6 +242,12 @@ static uint64_t ref_count(struct fixture *f, const struct zone *zone,
 		return !*used_at(f, (pfn_t)pfn);
 	low = ref_count(f, zone, pfn, k - 1, runs);
 	high = ref_count(f, zone, pfn + half, k - 1, runs);
+	/* One that is kept is no part of a larger run. */
+	if (k == 9 && low + high == 512 && is_kept(f, pfn)) {
+		runs[9]++;
+		f->kept_free += 512;
+		return 0;
+	}
 	if (low + high < 2 * half)
 		runs[k - 1] += (unsigned)(low == half) + (high == half);
 	return low + high;
@@ -213,6 +260,7 @@ static uint64_t ref_runs(struct fixture *f, const struct zone *zone,
 	uint64_t free = 0;
 
 	memset(runs, 0, QUIRE_NR_ORDERS * sizeof(*runs));
+	f->kept_free = 0;
 	for (uint64_t giga = zone->first >> GIGABLOCK_ORDER;
 	     giga <= (zone->end - 1) >> GIGABLOCK_ORDER; giga++) {
 		uint64_t here = ref_count(f, zone, giga << GIGABLOCK_ORDER,
@@ -221,7 +269,7 @@ static uint64_t ref_runs(struct fixture *f, const struct zone *zone,
 		runs[QUIRE_MAX_ORDER] += here == GIGABLOCK_PAGES;
 		free += here;
 	}
-	return free;
+	return free + f->kept_free;
 }
 
 static bool ref_has_run(struct fixture *f, const struct zone *zone,
@@ -300,12 +348,14 @@ static unsigned take_zeros(struct fixture *f, struct zone *zone, unsigned order,
 			   int cpu, unsigned n, pfn_t *pfns, unsigned *zeros)
 {
 	uint64_t zero[ZONE_BATCH / 64 + 1], locks = atomic_load(&zone->locks);
+	const struct zone_ask ask = plain(order);
 	bool expected[ZONE_BATCH];
+	enum quire_mobility kept;
 	unsigned got;
 
 	memset(zero, 0xa5, sizeof(zero));
-	got = zone_alloc(zone, order, MOBILITY_UNMOVABLE, (uint32_t)cpu, n,
-			 pfns, zero);
+	got = zone_alloc(zone, &ask, (uint32_t)cpu, n, pfns, zero, &kept);
+	assert_int_equal(kept, QUIRE_TYPE_UNMOVABLE);
 	assert_true(got <= n);
 	check_hold(zone, locks, order, got, pfns);
 	ref_touch(f, zone, order, got, pfns, expected);
@@ -336,9 +386,10 @@ static bool take_exact(struct fixture *f, struct zone *zone, uint64_t pages,
 		       pfn_t *pfn)
 {
 	unsigned order = bits_order(pages);
+	const struct zone_ask ask = plain(order);
 	bool zero, expected;
 
-	if (!zone_alloc_exact(zone, order, 0, pages, pfn, &zero))
+	if (!zone_alloc_exact(zone, &ask, pages, pfn, &zero))
 		return false;
 	assert_int_equal(*pfn % (UINT64_C(1) << order), 0);
 	ref_touch(f, zone, order, 1, pfn, &expected);
@@ -509,15 +560,14 @@ static void test_largest_region(void **state)
 		skip();
 	start_one(&f, 0, end, 2);
 	/* The first comes last. */
-	for (unsigned got; (got = zone_alloc(&f.zone[0], 18, 0, UINT32_MAX, 60,
-					     pfns, &zero)) > 0;)
+	for (unsigned got;
+	     (got = zone_take(&f.zone[0], 18, 60, pfns, &zero)) > 0;)
 		while (got--)
 			assert_int_equal(pfns[got], (pfn_t)(n++ << 18));
 	assert_int_equal(n, 15 * 1024);
 	pfns[0] = end - (pfn_t)GIGABLOCK_PAGES;
 	zone_free(&f.zone[0], 18, 1, pfns);
-	assert_int_equal(
-		zone_alloc(&f.zone[0], 0, 0, UINT32_MAX, 1, pfns, &zero), 1);
+	assert_int_equal(zone_take(&f.zone[0], 0, 1, pfns, &zero), 1);
 	assert_int_equal(pfns[0], end - GIGABLOCK_PAGES);
 	assert_int_equal(zone_free_pages(&f.zone[0]), GIGABLOCK_PAGES - 1);
 	stop(&f);
@@ -579,7 +629,7 @@ static void test_whole_blocks_stay(void **state)
 	for (unsigned i = 0; i < 400; i++)
 		take(&f, 0, i % 2 ? NOBODY : (int)(i / 2 % 2));
 	assert_int_equal(f.zone[0].free_whole, whole);
-	assert_int_equal(f.zone[0].free_broken, 0);
+	assert_int_equal(free_broken(&f.zone[0]), 0);
 	take(&f, 0, NOBODY);
 	assert_int_equal(f.zone[0].free_whole, whole - 512);
 	check_same(&f);
@@ -607,7 +657,7 @@ static void test_return_to_gigablock(void **state)
 		give(&f, &f.zone[0], 0, pfn);
 	}
 	assert_false(block_of(&f, pfns[0])->broken);
-	assert_int_equal(f.zone[0].free_broken, 0);
+	assert_int_equal(free_broken(&f.zone[0]), 0);
 	assert_int_equal(f.zone[0].free_whole, 8 * 512);
 	assert_int_equal(f.zone[0].lists[0].orders & 0x1ff, 0);
 	for (unsigned i = 0; i < 8; i++)
@@ -743,10 +793,10 @@ static void test_small_zones_own_nothing(void **state)
 	struct fixture f;
 
 	(void)state;
-	start_one(&f, 0, 512 * 15, 2);
+	start_one(&f, 0, 512 * 47, 2);
 	assert_int_equal(f.zone[0].nr_owners, 0);
 	stop(&f);
-	start_one(&f, 0, 512 * 16, 2);
+	start_one(&f, 0, 512 * 48, 2);
 	assert_int_equal(f.zone[0].nr_owners, 2);
 	stop(&f);
 }
@@ -763,7 +813,7 @@ static void test_own(void **state)
 	assert_int_equal(take(&f, 0, 1), block + 96);
 	assert_int_equal(block_of(&f, block)->owner, 2);
 	assert_int_equal(block_of(&f, block)->bucket, 0);
-	assert_int_equal(f.zone[0].owned[1], (block >> 9) + 1);
+	assert_int_equal(owned_by(&f.zone[0], 1), (block >> 9) + 1);
 	assert_int_equal(zone_free_pages(&f.zone[0]), 62 * 512 + 299);
 	check_same(&f);
 	/* Others do not take from it, nor does the owner in larger orders. */
@@ -786,7 +836,7 @@ static void test_own_no_fresh(void **state)
 	start_one(&f, 0, 512 * 64, 2);
 	pfn = take(&f, 0, 0);
 	assert_int_equal(block_of(&f, pfn)->owner, 0);
-	assert_int_equal(f.zone[0].owned[0], 0);
+	assert_int_equal(owned_by(&f.zone[0], 0), 0);
 	assert_int_equal(take(&f, 0, 1) >> 9, pfn >> 9);
 	assert_int_equal(block_of(&f, pfn)->owner, 2);
 	check_same(&f);
@@ -804,14 +854,14 @@ static void test_own_ends(void **state)
 	assert_int_equal(block_of(&f, block)->owner, 1);
 	take(&f, 0, 0);
 	assert_int_equal(block_of(&f, block)->owner, 0);
-	assert_int_equal(f.zone[0].owned[0], 0);
+	assert_int_equal(owned_by(&f.zone[0], 0), 0);
 	/* Whole. */
 	give_pages(&f, block, 2);
 	pfn = take(&f, 0, 1);
 	assert_int_equal(block_of(&f, block)->owner, 2);
 	give(&f, &f.zone[0], 0, pfn);
 	give_pages(&f, block + 2, 510);
-	assert_int_equal(f.zone[0].owned[1], 0);
+	assert_int_equal(owned_by(&f.zone[0], 1), 0);
 	assert_int_equal(f.zone[0].free_whole, 64 * 512);
 	check_same(&f);
 	stop(&f);
@@ -839,8 +889,8 @@ static void test_disown(void **state)
 	zone_disown_all(&f.zone[0]);
 	assert_int_equal(block_of(&f, block)->owner, 0);
 	assert_int_equal(block_of(&f, other)->owner, 0);
-	assert_int_equal(f.zone[0].owned[0], 0);
-	assert_int_equal(f.zone[0].owned[1], 0);
+	assert_int_equal(owned_by(&f.zone[0], 0), 0);
+	assert_int_equal(owned_by(&f.zone[0], 1), 0);
 	check_same(&f);
 	stop(&f);
 }
@@ -863,7 +913,7 @@ static void test_seize(void **state)
 	assert_int_equal(block_of(&f, block)->owner, 1);
 	assert_int_equal(take_some(&f, &f.zone[0], 0, NOBODY, 64, pfns), 30);
 	assert_int_equal(zone_free_pages(&f.zone[0]), 0);
-	assert_int_equal(f.zone[0].owned[0], 0);
+	assert_int_equal(owned_by(&f.zone[0], 0), 0);
 	check_same(&f);
 	stop(&f);
 }
@@ -885,7 +935,7 @@ static void check_exact(struct fixture *f, uint64_t pages)
 	for (uint64_t i = pages; i-- > 0;)
 		give(f, zone, 0, (pfn_t)(pfn + i));
 	assert_int_equal(zone_free_pages(zone), before);
-	assert_int_equal(zone->free_broken, 0);
+	assert_int_equal(free_broken(zone), 0);
 }
 
 static void test_exact(void **state)
@@ -928,9 +978,7 @@ static uint64_t zero_of(struct fixture *f, unsigned order, unsigned n,
 {
 	uint64_t zero;
 
-	assert_int_equal(
-		zone_alloc(&f->zone[0], order, 0, UINT32_MAX, n, pfns, &zero),
-		n);
+	assert_int_equal(zone_take(&f->zone[0], order, n, pfns, &zero), n);
 	return zero;
 }
 
@@ -971,7 +1019,7 @@ static void test_touched_after_return(void **state)
 	start_one(&f, 0, 512 * 2, 0);
 	assert_int_equal(zero_of(&f, 0, 1, &pfn), 1);
 	zone_free(&f.zone[0], 0, 1, &pfn);
-	assert_int_equal(f.zone[0].free_broken, 0);
+	assert_int_equal(free_broken(&f.zone[0]), 0);
 	assert_int_equal(zero_of(&f, 6, 8, pfns), 0);
 	assert_int_equal(zero_of(&f, 6, 8, pfns), 0xff);
 	stop(&f);
@@ -1113,7 +1161,7 @@ static void test_lock_count(void **state)
 
 	(void)state;
 	start_one(&f, 0, 512 * 4, 0);
-	assert_int_equal(zone_alloc(&f.zone[0], 0, 0, 0, 64, pfns, &zero), 64);
+	assert_int_equal(zone_take(&f.zone[0], 0, 64, pfns, &zero), 64);
 	zone_free(&f.zone[0], 0, 64, pfns);
 	assert_int_equal(atomic_load(&f.zone[0].locks), 2);
 	stop(&f);
@@ -1403,8 +1451,8 @@ static void test_deferred_largest_region(void **state)
 	if (TEST_SANITIZED)
 		skip();
 	start_deferring(&f, cut, 1, 0);
-	for (unsigned got; (got = zone_alloc(&f.zone[0], 18, 0, UINT32_MAX, 60,
-					     pfns, &zero)) > 0;)
+	for (unsigned got;
+	     (got = zone_take(&f.zone[0], 18, 60, pfns, &zero)) > 0;)
 		n += got;
 	assert_int_equal(n, 15 * 1024);
 	for (uint64_t pfn = 0; pfn < end; pfn += GIGABLOCK_PAGES)
@@ -1413,8 +1461,7 @@ static void test_deferred_largest_region(void **state)
 	zone_settle(&f.zone[0]);
 	assert_int_equal(zone_deferred_pages(&f.zone[0]), 0);
 	assert_int_equal(zone_free_pages(&f.zone[0]), end);
-	assert_int_equal(
-		zone_alloc(&f.zone[0], 0, 0, UINT32_MAX, 1, pfns, &zero), 1);
+	assert_int_equal(zone_take(&f.zone[0], 0, 1, pfns, &zero), 1);
 	stop(&f);
 }
 
@@ -1466,8 +1513,7 @@ static void *push_main(void *arg)
 				(uint8_t)(test_below(&p->rng, 2)
 						  ? test_below(&p->rng, 4)
 						  : test_below(&p->rng, 19));
-			if (!zone_alloc(zone, orders[n], 0, UINT32_MAX, 1,
-					&pfns[n], &zero))
+			if (!zone_take(zone, orders[n], 1, &pfns[n], &zero))
 				break;
 			own_block(c, pfns[n], orders[n], true);
 			n++;
@@ -1597,7 +1643,7 @@ static void test_full_batch_large(void **state)
 	}
 }
 
-enum { SCATTERED_BLOCKS = 32 };
+enum { SCATTERED_BLOCKS = 48 };
 
 /* All pages are taken; those of each word that are set in `free` come back. */
 static void start_scattered(struct fixture *f, uint64_t free)
@@ -1654,7 +1700,7 @@ static void check_scattered(const struct scattered *s, int cpu)
 	}
 	assert_int_equal(
 		take_some(&f, &f.zone[0], s->order, cpu, ZONE_BATCH, pfns), 0);
-	assert_int_equal(f.zone[0].owned[0], 0);
+	assert_int_equal(owned_by(&f.zone[0], 0), 0);
 	check_same(&f);
 	stop(&f);
 }
@@ -1695,19 +1741,20 @@ static void test_hold_ends_locked(void **state)
 
 	(void)state;
 	for (size_t i = 0; i < TEST_LENGTH(free); i++) {
+		const struct zone_ask ask = plain(0);
 		uint64_t zero[2][ZONE_BATCH / 64];
 		pfn_t pfns[2][ZONE_BATCH];
+		enum quire_mobility kept;
 		unsigned got[2];
 		struct fixture f;
 
 		start_scattered(&f, free[i]);
-		got[0] = zone_alloc(&f.zone[0], 0, 0, UINT32_MAX, ZONE_BATCH,
-				    pfns[0], zero[0]);
+		got[0] = zone_take(&f.zone[0], 0, ZONE_BATCH, pfns[0], zero[0]);
 		stop(&f);
 		start_scattered(&f, free[i]);
 		zone_lock(&f.zone[0]);
-		got[1] = zone_alloc_locked(&f.zone[0], 0, 0, UINT32_MAX,
-					   ZONE_BATCH, pfns[1], zero[1]);
+		got[1] = zone_alloc_locked(&f.zone[0], &ask, UINT32_MAX,
+					   ZONE_BATCH, pfns[1], zero[1], &kept);
 		zone_unlock(&f.zone[0]);
 		stop(&f);
 		assert_int_equal(got[0], got[1]);
@@ -2044,6 +2091,1276 @@ static void test_random_tiny(void **state)
 	play_zones(cut, 1, 3, true, 40000);
 }
 
+/* --- types --- */
+
+/* The other types that a type's calls go to, in that order. */
+static const enum quire_mobility fallback[NR_CALL_TYPES][2] = {
+	[QUIRE_TYPE_UNMOVABLE] = { QUIRE_TYPE_RECLAIMABLE, QUIRE_TYPE_MOVABLE },
+	[QUIRE_TYPE_MOVABLE] = { QUIRE_TYPE_RECLAIMABLE, QUIRE_TYPE_UNMOVABLE },
+	[QUIRE_TYPE_RECLAIMABLE] = { QUIRE_TYPE_UNMOVABLE, QUIRE_TYPE_MOVABLE },
+};
+
+static const enum quire_mobility kept_types[] = { QUIRE_TYPE_HIGHATOMIC,
+						  QUIRE_TYPE_CMA,
+						  QUIRE_TYPE_ISOLATED };
+
+/* With state words, which say what type a page was handed out as; and marks. */
+static void start_typed(struct fixture *f, pfn_t first, pfn_t end,
+			uint32_t owners)
+{
+	start_one(f, first, end, owners);
+	f->words_bytes = (size_t)(end - first + 512) * 8;
+	f->words = mmap(NULL, f->words_bytes, PROT_READ | PROT_WRITE,
+			MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	assert_ptr_not_equal(f->words, MAP_FAILED);
+	/* A pageblock's words are one page of memory. */
+	f->map.pages = f->words - first / 512 * 512;
+	watermark_init(&f->zone[0].marks, end - first, end - first, 0, 10);
+}
+
+static void set_word(struct fixture *f, pfn_t pfn, uint64_t word)
+{
+	page_set_word(memmap_page(&f->map, pfn), word);
+}
+
+static uint64_t head_word(unsigned order, enum quire_mobility type)
+{
+	return PAGE_HEAD | order | page_tag(0, type);
+}
+
+static bool ask_for(struct fixture *f, const struct zone_ask *ask, pfn_t *pfn,
+		    enum quire_mobility *kept)
+{
+	uint64_t zero;
+
+	if (!zone_alloc(&f->zone[0], ask, UINT32_MAX, 1, pfn, &zero, kept))
+		return false;
+	mark_taken(f, &f->zone[0], *pfn, UINT64_C(1) << ask->order, false);
+	set_word(f, *pfn, head_word(ask->order, ask->type));
+	return true;
+}
+
+static pfn_t take_type(struct fixture *f, unsigned order,
+		       enum quire_mobility type)
+{
+	const struct zone_ask ask = { .order = order, .type = type };
+	enum quire_mobility kept;
+	pfn_t pfn = PFN_NONE;
+
+	assert_true(ask_for(f, &ask, &pfn, &kept));
+	assert_int_equal(kept, type);
+	return pfn;
+}
+
+static void give_type(struct fixture *f, unsigned order, pfn_t pfn)
+{
+	set_word(f, pfn, PAGE_FREE);
+	give(f, &f->zone[0], order, pfn);
+}
+
+static int type_at(struct fixture *f, pfn_t pfn)
+{
+	return zone_type(&f->zone[0], pfn >> BLOCK_ORDER);
+}
+
+static uint64_t claims_of(struct fixture *f)
+{
+	return atomic_load(&f->zone[0].claims);
+}
+
+static uint64_t steals_of(struct fixture *f)
+{
+	return atomic_load(&f->zone[0].steals);
+}
+
+static uint64_t boost_of(struct fixture *f)
+{
+	return atomic_load(&f->zone[0].marks.boost);
+}
+
+static void unboost(struct fixture *f)
+{
+	watermark_unboost(&f->zone[0].marks);
+}
+
+/* A block of a type all of whose pages are live; its first. */
+static pfn_t full_block(struct fixture *f, enum quire_mobility type)
+{
+	const struct zone_ask ask = { .order = 9, .type = type };
+	pfn_t pfn;
+	bool zero;
+
+	assert_true(zone_alloc_exact(&f->zone[0], &ask, 512, &pfn, &zero));
+	mark_taken(f, &f->zone[0], pfn, 512, false);
+	for (pfn_t i = 0; i < 512; i++)
+		set_word(f, pfn + i, head_word(0, type));
+	assert_int_equal(type_at(f, pfn), type);
+	return pfn;
+}
+
+static void give_run(struct fixture *f, pfn_t pfn, unsigned n)
+{
+	for (unsigned i = 0; i < n; i++)
+		give_type(f, 0, pfn + i);
+}
+
+/* One with its first pages free. */
+static pfn_t block_with(struct fixture *f, enum quire_mobility type,
+			unsigned free)
+{
+	pfn_t pfn = full_block(f, type);
+
+	give_run(f, pfn, free);
+	return pfn;
+}
+
+static void use_up_whole(struct fixture *f)
+{
+	while (f->zone[0].free_whole)
+		take_type(f, 9, QUIRE_TYPE_UNMOVABLE);
+}
+
+static void stop_typed(struct fixture *f)
+{
+	check_same(f);
+	assert_int_equal(munmap(f->words, f->words_bytes), 0);
+	stop(f);
+}
+
+static void test_own_type_first(void **state)
+{
+	struct fixture f;
+	pfn_t of[NR_CALL_TYPES];
+	uint64_t whole;
+
+	(void)state;
+	start_typed(&f, 0, 512 * 16, 0);
+	for (unsigned t = 0; t < NR_CALL_TYPES; t++)
+		of[t] = block_with(&f, t, 300 + 30 * t);
+	whole = f.zone[0].free_whole;
+	for (unsigned order = 0; order < 7; order++)
+		for (unsigned t = 0; t < NR_CALL_TYPES; t++) {
+			uint32_t free = f.zone[0].free_type[t];
+
+			assert_int_equal(take_type(&f, order, t) >> 9,
+					 of[t] >> 9);
+			assert_int_equal(f.zone[0].free_type[t],
+					 free - (1u << order));
+		}
+	assert_int_equal(f.zone[0].free_whole, whole);
+	assert_int_equal(claims_of(&f) + steals_of(&f), 0);
+	assert_int_equal(boost_of(&f), 0);
+	stop_typed(&f);
+}
+
+/* A whole block is broken for a type before another type's is touched. */
+static void test_whole_before_claim(void **state)
+{
+	(void)state;
+	for (unsigned t = 0; t < NR_CALL_TYPES; t++) {
+		struct fixture f;
+		uint64_t whole;
+		pfn_t pfn;
+
+		start_typed(&f, 0, 512 * 16, 0);
+		for (unsigned i = 0; i < 2; i++)
+			block_with(&f, fallback[t][i], 511);
+		whole = f.zone[0].free_whole;
+		pfn = take_type(&f, 3, t);
+		assert_int_equal(type_at(&f, pfn), t);
+		assert_int_equal(f.zone[0].free_whole, whole - 512);
+		assert_int_equal(f.zone[0].free_type[t], 512 - 8);
+		assert_int_equal(f.zone[0].free_type[fallback[t][0]], 511);
+		assert_int_equal(f.zone[0].free_type[fallback[t][1]], 511);
+		assert_int_equal(claims_of(&f) + steals_of(&f), 0);
+		stop_typed(&f);
+	}
+}
+
+/* By the table, one type after the other; what is free moves with the block. */
+static void test_claim_order(void **state)
+{
+	(void)state;
+	for (unsigned t = 0; t < NR_CALL_TYPES; t++) {
+		struct fixture f;
+		struct zone *zone = &f.zone[0];
+		pfn_t from[2], pfn;
+
+		start_typed(&f, 0, 512 * 16, 0);
+		for (unsigned i = 0; i < 2; i++)
+			from[i] = block_with(&f, fallback[t][i], 300 + 100 * i);
+		use_up_whole(&f);
+		for (unsigned i = 0; i < 2; i++) {
+			unboost(&f);
+			pfn = take_type(&f, 2, t);
+			assert_int_equal(pfn >> 9, from[i] >> 9);
+			assert_int_equal(type_at(&f, pfn), t);
+			assert_int_equal(zone->free_type[t], 296 + 100 * i);
+			assert_int_equal(zone->free_type[fallback[t][i]], 0);
+			assert_int_equal(claims_of(&f), i + 1);
+			assert_int_equal(boost_of(&f), 512);
+			check_same(&f);
+			while (i == 0 && zone->free_type[t])
+				take_type(&f, 0, t);
+		}
+		assert_int_equal(steals_of(&f), 0);
+		stop_typed(&f);
+	}
+}
+
+/*
+ * A block with so many pages free and so many alike, in blocks of an order, is
+ * asked for a page of type t.
+ */
+static void check_threshold(unsigned free, unsigned alike, unsigned order,
+			    uint64_t kind, bool claimed)
+{
+	const enum quire_mobility t = QUIRE_TYPE_MOVABLE;
+	const enum quire_mobility other = QUIRE_TYPE_UNMOVABLE;
+	struct fixture f;
+	pfn_t block, at, pfn;
+
+	start_typed(&f, 0, 512 * 16, 0);
+	block = block_with(&f, other, free);
+	use_up_whole(&f);
+	at = (block + free + (1u << order) - 1) >> order << order;
+	for (; alike; alike -= 1u << order, at += 1u << order) {
+		for (pfn_t i = 0; i < 1u << order; i++)
+			set_word(&f, at + i, PAGE_FREE);
+		set_word(&f, at, kind | order | page_tag(0, t));
+	}
+	assert_true(at <= block + 512);
+	pfn = take_type(&f, 0, t);
+	assert_int_equal(pfn >> 9, block >> 9);
+	assert_int_equal(type_at(&f, pfn), claimed ? t : other);
+	assert_int_equal(claims_of(&f), claimed);
+	assert_int_equal(steals_of(&f), !claimed);
+	assert_int_equal(f.zone[0].free_type[t], claimed ? free - 1 : 0);
+	assert_int_equal(f.zone[0].free_type[other], claimed ? 0 : free - 1);
+	assert_int_equal(boost_of(&f), 512);
+	stop_typed(&f);
+}
+
+/* Half of it free, or of the caller's type already: not a page less. */
+static void test_claim_threshold(void **state)
+{
+	(void)state;
+	check_threshold(511, 0, 0, PAGE_HEAD, true);
+	check_threshold(256, 0, 0, PAGE_HEAD, true);
+	check_threshold(255, 0, 0, PAGE_HEAD, false);
+	check_threshold(1, 0, 0, PAGE_HEAD, false);
+	check_threshold(255, 1, 0, PAGE_HEAD, true);
+	check_threshold(255, 1, 0, PAGE_PCP, true);
+	check_threshold(200, 56, 0, PAGE_HEAD, true);
+	check_threshold(200, 55, 0, PAGE_HEAD, false);
+	check_threshold(200, 56, 3, PAGE_PCP, true);
+	check_threshold(200, 48, 4, PAGE_HEAD, false);
+	check_threshold(1, 255, 0, PAGE_HEAD, true);
+	check_threshold(1, 254, 0, PAGE_HEAD, false);
+}
+
+/* Of a type's blocks with the largest run, the emptiest is claimed. */
+static void test_claim_emptiest(void **state)
+{
+	struct fixture f;
+	pfn_t emptiest;
+
+	(void)state;
+	start_typed(&f, 0, 512 * 16, 0);
+	block_with(&f, QUIRE_TYPE_RECLAIMABLE, 300);
+	emptiest = block_with(&f, QUIRE_TYPE_RECLAIMABLE, 480);
+	block_with(&f, QUIRE_TYPE_RECLAIMABLE, 350);
+	use_up_whole(&f);
+	assert_int_equal(take_type(&f, 0, QUIRE_TYPE_UNMOVABLE) >> 9,
+			 emptiest >> 9);
+	assert_int_equal(claims_of(&f), 1);
+	stop_typed(&f);
+}
+
+/* A lent run is the smallest that fits, and its block remains what it is. */
+static void test_lend(void **state)
+{
+	const enum quire_mobility from = QUIRE_TYPE_RECLAIMABLE;
+	struct fixture f;
+	pfn_t single, pair, large;
+
+	(void)state;
+	start_typed(&f, 0, 512 * 16, 0);
+	large = full_block(&f, from);
+	give_run(&f, large + 128, 32);
+	pair = full_block(&f, from);
+	give_run(&f, pair + 64, 2);
+	single = full_block(&f, from);
+	give_run(&f, single + 77, 1);
+	use_up_whole(&f);
+	assert_int_equal(take_type(&f, 0, QUIRE_TYPE_MOVABLE), single + 77);
+	assert_int_equal(boost_of(&f), 512);
+	assert_int_equal(take_type(&f, 1, QUIRE_TYPE_MOVABLE), pair + 64);
+	assert_int_equal(take_type(&f, 0, QUIRE_TYPE_MOVABLE), large + 128);
+	assert_int_equal(take_type(&f, 0, QUIRE_TYPE_UNMOVABLE), large + 129);
+	assert_int_equal(type_at(&f, single), from);
+	assert_int_equal(type_at(&f, pair), from);
+	assert_int_equal(type_at(&f, large), from);
+	assert_int_equal(steals_of(&f), 4);
+	assert_int_equal(claims_of(&f), 0);
+	assert_int_equal(f.zone[0].free_type[from], 30);
+	assert_int_equal(f.zone[0].free_type[QUIRE_TYPE_MOVABLE], 0);
+	/* It goes back to the block's type. */
+	give_type(&f, 0, single + 77);
+	assert_int_equal(f.zone[0].free_type[from], 31);
+	stop_typed(&f);
+}
+
+/* So much is free in blocks of a type, in runs of one page, that the zone is
+ * scattered: single pages and no more. */
+static void scatter(struct fixture *f, enum quire_mobility type)
+{
+	while (!zone_is_scattered(&f->zone[0])) {
+		pfn_t block = full_block(f, type);
+
+		for (pfn_t i = 0; i < 512; i += 2)
+			give_type(f, 0, block + i);
+	}
+}
+
+/* Where much is loose it is used before a whole block is broken: claimed, or
+ * lent between types that can be emptied. */
+static void test_scattered(void **state)
+{
+	(void)state;
+	for (unsigned from = 0; from < NR_CALL_TYPES; from++)
+		for (unsigned t = 0; t < NR_CALL_TYPES; t++) {
+			bool mixes = from && t;
+			struct fixture f;
+			uint64_t whole;
+			pfn_t pfn;
+
+			if (t == from)
+				continue;
+			start_typed(&f, 0, 512 * 128, 0);
+			scatter(&f, from);
+			whole = f.zone[0].free_whole;
+			/* Half of it is free: claimed. */
+			pfn = take_type(&f, 0, t);
+			assert_int_equal(type_at(&f, pfn), t);
+			assert_int_equal(claims_of(&f), 1);
+			assert_int_equal(f.zone[0].free_whole, whole);
+			/* That is no shortage. */
+			assert_int_equal(boost_of(&f), 0);
+			for (unsigned i = 1; i < 256; i++)
+				assert_int_equal(take_type(&f, 0, t) >> 9,
+						 pfn >> 9);
+			/* No run of two is loose. */
+			pfn = take_type(&f, 1, t);
+			assert_int_equal(type_at(&f, pfn), t);
+			assert_int_equal(f.zone[0].free_whole, whole - 512);
+			for (unsigned i = 0; i < 255; i++)
+				take_type(&f, 1, t);
+			stop_typed(&f);
+
+			/* Less than half of any: lent, if they get on. */
+			start_typed(&f, 0, 512 * 128, 0);
+			for (unsigned i = 0; !zone_is_scattered(&f.zone[0]);
+			     i++)
+				block_with(&f, from, 255);
+			whole = f.zone[0].free_whole;
+			pfn = take_type(&f, 0, t);
+			assert_int_equal(type_at(&f, pfn), mixes ? from : t);
+			assert_int_equal(steals_of(&f), mixes);
+			assert_int_equal(claims_of(&f), 0);
+			assert_int_equal(boost_of(&f), 0);
+			assert_int_equal(f.zone[0].free_whole,
+					 mixes ? whole : whole - 512);
+			stop_typed(&f);
+		}
+}
+
+/* Batches lend and claim as single calls do, block by block. */
+static void test_claim_batch(void **state)
+{
+	const struct zone_ask ask = { .type = QUIRE_TYPE_MOVABLE };
+	uint64_t zero[ZONE_BATCH / 64];
+	pfn_t pfns[ZONE_BATCH];
+	enum quire_mobility kept;
+	struct fixture f;
+	pfn_t claimed, lent;
+
+	(void)state;
+	start_typed(&f, 0, 512 * 16, 0);
+	claimed = block_with(&f, QUIRE_TYPE_RECLAIMABLE, 256);
+	lent = block_with(&f, QUIRE_TYPE_UNMOVABLE, 100);
+	use_up_whole(&f);
+	assert_int_equal(zone_alloc(&f.zone[0], &ask, UINT32_MAX, ZONE_BATCH,
+				    pfns, zero, &kept),
+			 ZONE_BATCH);
+	assert_int_equal(type_at(&f, claimed), QUIRE_TYPE_MOVABLE);
+	assert_int_equal(zone_alloc(&f.zone[0], &ask, UINT32_MAX, ZONE_BATCH,
+				    pfns, zero, &kept),
+			 100);
+	assert_int_equal(kept, QUIRE_TYPE_MOVABLE);
+	assert_int_equal(type_at(&f, lent), QUIRE_TYPE_UNMOVABLE);
+	assert_int_equal(claims_of(&f), 1);
+	assert_int_equal(steals_of(&f), 1);
+	assert_int_equal(zone_free_pages(&f.zone[0]), 0);
+	assert_int_equal(zone_validate(&f.zone[0]), 0);
+	munmap(f.words, f.words_bytes);
+	stop(&f);
+}
+
+static void protect_words(struct fixture *f, int protection)
+{
+	assert_int_equal(mprotect(f->words, f->words_bytes, protection), 0);
+}
+
+static void allow_words(struct fixture *f, pfn_t block)
+{
+	assert_int_equal(mprotect(memmap_page(&f->map, block), 4096,
+				  PROT_READ | PROT_WRITE),
+			 0);
+}
+
+/*
+ * Of thousands of blocks one of each type is looked into at most: the state
+ * words of all others cannot be read here. None is, if a block is half free.
+ */
+static void test_claim_is_cheap(void **state)
+{
+	const pfn_t blocks = TEST_SANITIZED ? 200 : 3000;
+	const struct zone_ask ask = { .type = QUIRE_TYPE_MOVABLE };
+	enum quire_mobility kept;
+	struct fixture f;
+	pfn_t first[2], pfn;
+	uint64_t zero;
+
+	(void)state;
+	start_typed(&f, 0, 512 * blocks, 0);
+	for (pfn_t i = 0; i < blocks - 2; i++)
+		block_with(&f, fallback[ask.type][i % 2],
+			   2 + (unsigned)(i % 8));
+	first[0] = block_with(&f, fallback[ask.type][0], 200);
+	first[1] = block_with(&f, fallback[ask.type][1], 200);
+	protect_words(&f, PROT_NONE);
+	allow_words(&f, first[0]);
+	allow_words(&f, first[1]);
+	assert_int_equal(
+		zone_alloc(&f.zone[0], &ask, UINT32_MAX, 1, &pfn, &zero, &kept),
+		1);
+	assert_int_equal(claims_of(&f), 0);
+	assert_int_equal(steals_of(&f), 1);
+	protect_words(&f, PROT_READ | PROT_WRITE);
+	zone_free(&f.zone[0], 0, 1, &pfn);
+	give_run(&f, first[0] + 200, 56);
+	protect_words(&f, PROT_NONE);
+	assert_int_equal(
+		zone_alloc(&f.zone[0], &ask, UINT32_MAX, 1, &pfn, &zero, &kept),
+		1);
+	assert_int_equal(claims_of(&f), 1);
+	assert_int_equal(steals_of(&f), 1);
+	protect_words(&f, PROT_READ | PROT_WRITE);
+	assert_int_equal(zone_validate(&f.zone[0]), 0);
+	munmap(f.words, f.words_bytes);
+	stop(&f);
+}
+
+/* --- kept types --- */
+
+static void expect_none(struct fixture *f, unsigned order, unsigned type,
+			unsigned may)
+{
+	const struct zone_ask ask = { .order = order,
+				      .type = (enum quire_mobility)type,
+				      .may = may };
+	uint64_t free = zone_free_pages(&f->zone[0]);
+	enum quire_mobility kept;
+	pfn_t pfn;
+	bool zero;
+
+	assert_false(ask_for(f, &ask, &pfn, &kept));
+	if (!may)
+		assert_false(zone_alloc_exact(
+			&f->zone[0], &ask, UINT64_C(1) << order, &pfn, &zero));
+	assert_int_equal(zone_free_pages(&f->zone[0]), free);
+}
+
+/* Half a block and a wholly free one of a kept type; nothing else is free. */
+static pfn_t start_kept(struct fixture *f, enum quire_mobility kept)
+{
+	pfn_t block;
+
+	start_typed(f, 0, 512 * 16, 0);
+	block = block_with(f, QUIRE_TYPE_MOVABLE, 300);
+	use_up_whole(f);
+	assert_true(zone_set_type(&f->zone[0], block >> 9, kept));
+	give_type(f, 9, 512 * 9);
+	assert_true(zone_set_type(&f->zone[0], 9, kept));
+	assert_int_equal(f->zone[0].free_type[kept], 812);
+	assert_int_equal(zone_free_pages(&f->zone[0]), 812);
+	return block;
+}
+
+/* Nothing of theirs is claimed or lent, not even the last page. */
+static void test_kept_serve_nobody(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < TEST_LENGTH(kept_types); i++) {
+		const enum quire_mobility kept = kept_types[i];
+		struct fixture f;
+		pfn_t block = start_kept(&f, kept);
+
+		for (unsigned order = 0; order < 10; order++)
+			for (unsigned t = 0; t < NR_CALL_TYPES; t++) {
+				expect_none(&f, order, t, 0);
+				if (kept != QUIRE_TYPE_CMA || order == 9)
+					expect_none(&f, order, t, ZONE_CMA);
+				if (kept != QUIRE_TYPE_HIGHATOMIC ||
+				    order == 9 || order == 0)
+					expect_none(&f, order, t,
+						    ZONE_HIGHATOMIC);
+			}
+		if (kept == QUIRE_TYPE_ISOLATED)
+			expect_none(&f, 0, QUIRE_TYPE_MOVABLE,
+				    ZONE_CMA | ZONE_HIGHATOMIC);
+		assert_int_equal(claims_of(&f) + steals_of(&f), 0);
+		assert_int_equal(type_at(&f, block), kept);
+		stop_typed(&f);
+	}
+}
+
+static void test_kept_serve_who_may(void **state)
+{
+	static const unsigned may[] = {
+		[QUIRE_TYPE_HIGHATOMIC] = ZONE_HIGHATOMIC,
+		[QUIRE_TYPE_CMA] = ZONE_CMA,
+	};
+
+	(void)state;
+	for (unsigned k = QUIRE_TYPE_HIGHATOMIC; k <= QUIRE_TYPE_CMA; k++) {
+		struct zone_ask ask = { .order = 1,
+					.type = QUIRE_TYPE_MOVABLE,
+					.may = may[k] };
+		enum quire_mobility kept;
+		struct fixture f;
+		pfn_t block = start_kept(&f, k), own, pfn;
+		unsigned n = 0;
+
+		/* Before their own. */
+		own = 512 * 10;
+		give_type(&f, 9, own);
+		while (ask_for(&f, &ask, &pfn, &kept) && kept == k) {
+			assert_true(pfn >> 9 == block >> 9 || pfn >> 9 == 9);
+			n++;
+		}
+		assert_int_equal(n, 812 / 2);
+		assert_int_equal(kept, QUIRE_TYPE_MOVABLE);
+		assert_int_equal(pfn >> 9, own >> 9);
+		assert_int_equal(type_at(&f, pfn), QUIRE_TYPE_MOVABLE);
+		/* They come back to it, and it stays broken. */
+		for (pfn_t i = 0; i < 512; i += 2)
+			give_type(&f, 1, 512 * 9 + i);
+		assert_int_equal(type_at(&f, 512 * 9), (int)k);
+		assert_int_equal(f.zone[0].free_type[k], 512);
+		assert_int_equal(f.zone[0].highatomic,
+				 k == QUIRE_TYPE_HIGHATOMIC ? 2 : 0);
+		stop_typed(&f);
+	}
+}
+
+/* The block of an atomic allocation becomes a reserve, up to 1 % of the zone.
+ */
+static void check_highatomic(pfn_t pages, unsigned most)
+{
+	struct zone_ask ask = { .order = 3, .may = ZONE_HIGHATOMIC };
+	enum quire_mobility kept;
+	struct fixture f;
+	struct zone *zone = &f.zone[0];
+	unsigned n = 0;
+	pfn_t pfn;
+
+	start_typed(&f, 0, pages, 0);
+	/* Not for single pages. */
+	ask.order = 0;
+	assert_true(ask_for(&f, &ask, &pfn, &kept));
+	assert_int_equal(kept, QUIRE_TYPE_UNMOVABLE);
+	assert_int_equal(zone->highatomic, 0);
+	ask.order = 9;
+	assert_true(ask_for(&f, &ask, &pfn, &kept));
+	assert_int_equal(kept, QUIRE_TYPE_UNMOVABLE);
+	ask.order = 3;
+	for (;;) {
+		assert_true(ask_for(&f, &ask, &pfn, &kept));
+		if (kept != QUIRE_TYPE_HIGHATOMIC)
+			break;
+		assert_int_equal(type_at(&f, pfn), QUIRE_TYPE_HIGHATOMIC);
+		assert_int_equal(zone->highatomic, (n + 1) / 64 + 1);
+		n++;
+	}
+	assert_int_equal(zone->highatomic, most);
+	/* The first block has one single page. */
+	assert_int_equal(n, most ? 64 * most - 1 : 0);
+	assert_int_equal(kept, QUIRE_TYPE_UNMOVABLE);
+	assert_int_equal(type_at(&f, pfn), QUIRE_TYPE_UNMOVABLE);
+	stop_typed(&f);
+}
+
+static void test_highatomic(void **state)
+{
+	(void)state;
+	check_highatomic(512 * 16, 0);
+	check_highatomic(512 * 99, 0);
+	check_highatomic(51199, 0);
+	check_highatomic(51200, 1);
+	check_highatomic(512 * 200, 2);
+	check_highatomic(512 * 1000, 10);
+}
+
+static bool unreserve(struct fixture *f, enum quire_mobility type)
+{
+	bool some;
+
+	zone_lock(&f->zone[0]);
+	some = zone_unreserve_locked(&f->zone[0], type);
+	zone_unlock(&f->zone[0]);
+	return some;
+}
+
+/* Reserves become anybody's, one block at a time; wholly free ones whole. */
+static void test_unreserve(void **state)
+{
+	struct zone_ask ask = { .order = 8, .may = ZONE_HIGHATOMIC };
+	enum quire_mobility kept;
+	struct fixture f;
+	struct zone *zone = &f.zone[0];
+	pfn_t pfns[4];
+
+	(void)state;
+	start_typed(&f, 0, 512 * 200, 0);
+	assert_false(unreserve(&f, QUIRE_TYPE_MOVABLE));
+	for (int i = 0; i < 4; i++)
+		assert_true(ask_for(&f, &ask, &pfns[i], &kept));
+	assert_int_equal(zone->highatomic, 2);
+	/* Nothing is free in them. */
+	assert_false(unreserve(&f, QUIRE_TYPE_MOVABLE));
+	assert_int_equal(zone->highatomic, 2);
+	give_type(&f, 8, pfns[0]);
+	give_type(&f, 8, pfns[1]);
+	give_type(&f, 8, pfns[2]);
+	assert_int_equal(zone->free_type[QUIRE_TYPE_HIGHATOMIC], 768);
+	assert_true(unreserve(&f, QUIRE_TYPE_RECLAIMABLE));
+	assert_int_equal(type_at(&f, pfns[0]), -1);
+	assert_int_equal(zone->free_whole, 512 * 199);
+	assert_int_equal(zone->highatomic, 1);
+	assert_true(unreserve(&f, QUIRE_TYPE_RECLAIMABLE));
+	assert_int_equal(type_at(&f, pfns[2]), QUIRE_TYPE_RECLAIMABLE);
+	assert_int_equal(zone->free_type[QUIRE_TYPE_RECLAIMABLE], 256);
+	assert_int_equal(zone->highatomic, 0);
+	assert_false(unreserve(&f, QUIRE_TYPE_RECLAIMABLE));
+	assert_int_equal(zone_free_pages(zone), 512 * 200 - 256);
+	stop_typed(&f);
+}
+
+/* --- types that are set --- */
+
+static void expect_set(struct fixture *f, pfn_t pfn, unsigned type)
+{
+	uint64_t free = zone_free_pages(&f->zone[0]);
+
+	assert_true(zone_set_type(&f->zone[0], pfn >> BLOCK_ORDER,
+				  (enum quire_mobility)type));
+	assert_int_equal(zone_free_pages(&f->zone[0]), free);
+	check_same(f);
+}
+
+static void test_set_type_whole(void **state)
+{
+	struct fixture f;
+	struct zone *zone = &f.zone[0];
+
+	(void)state;
+	start_typed(&f, 0, 512 * 16, 0);
+	for (unsigned t = 0; t < NR_CALL_TYPES; t++) {
+		expect_set(&f, 512 * 5, t);
+		assert_int_equal(type_at(&f, 512 * 5), -1);
+		assert_int_equal(zone->free_whole, 512 * 16);
+	}
+	for (size_t i = 0; i < TEST_LENGTH(kept_types); i++)
+		for (unsigned t = 0; t < NR_CALL_TYPES; t++) {
+			expect_set(&f, 512 * 5 + 7, kept_types[i]);
+			assert_int_equal(type_at(&f, 512 * 5), kept_types[i]);
+			assert_int_equal(zone->free_type[kept_types[i]], 512);
+			assert_int_equal(zone->free_whole, 512 * 15);
+			assert_int_equal(zone->highatomic, i == 0);
+			expect_set(&f, 512 * 5, t);
+			assert_int_equal(type_at(&f, 512 * 5), -1);
+			assert_int_equal(zone->free_whole, 512 * 16);
+			assert_int_equal(free_broken(zone), 0);
+			assert_int_equal(zone->highatomic, 0);
+		}
+	stop_typed(&f);
+}
+
+/* Of a block that is kept nobody else takes the place in a larger run. */
+static void test_set_type_in_run(void **state)
+{
+	struct fixture f;
+
+	(void)state;
+	start_typed(&f, 0, 512 * 16, 0);
+	expect_set(&f, 512 * 5, QUIRE_TYPE_ISOLATED);
+	assert_int_equal(take_type(&f, 12, 0), 512 * 8);
+	assert_int_equal(take_type(&f, 11, 0), 0);
+	expect_none(&f, 11, 0, 0);
+	assert_int_equal(take_type(&f, 10, 0), 512 * 6);
+	assert_int_equal(take_type(&f, 9, 0), 512 * 4);
+	expect_none(&f, 9, 0, 0);
+	expect_none(&f, 0, 0, 0);
+	expect_set(&f, 512 * 5, QUIRE_TYPE_MOVABLE);
+	assert_int_equal(take_type(&f, 9, 0), 512 * 5);
+	stop_typed(&f);
+}
+
+static void test_set_type_broken(void **state)
+{
+	struct fixture f;
+	struct zone *zone = &f.zone[0];
+	pfn_t block;
+
+	(void)state;
+	start_typed(&f, 0, 512 * 16, 0);
+	block = block_with(&f, QUIRE_TYPE_MOVABLE, 100);
+	for (unsigned from = 0; from < QUIRE_NR_TYPES; from++)
+		for (unsigned to = 0; to < QUIRE_NR_TYPES; to++) {
+			expect_set(&f, block, from);
+			expect_set(&f, block, to);
+			assert_int_equal(type_at(&f, block), to);
+			for (unsigned t = 0; t < QUIRE_NR_TYPES; t++)
+				assert_int_equal(zone->free_type[t],
+						 t == to ? 100 : 0);
+		}
+	/* What comes back goes where the type says; whole only as a call's. */
+	expect_set(&f, block, QUIRE_TYPE_CMA);
+	give_run(&f, block + 100, 412);
+	assert_int_equal(type_at(&f, block), QUIRE_TYPE_CMA);
+	assert_int_equal(zone->free_type[QUIRE_TYPE_CMA], 512);
+	check_same(&f);
+	expect_set(&f, block, QUIRE_TYPE_ISOLATED);
+	expect_set(&f, block, QUIRE_TYPE_RECLAIMABLE);
+	assert_int_equal(type_at(&f, block), -1);
+	assert_int_equal(zone->free_whole, 512 * 16);
+	/* Nothing free. */
+	block = full_block(&f, QUIRE_TYPE_MOVABLE);
+	expect_set(&f, block, QUIRE_TYPE_HIGHATOMIC);
+	assert_int_equal(zone->highatomic, 1);
+	assert_int_equal(free_broken(zone), 0);
+	give_run(&f, block, 512);
+	assert_int_equal(zone->free_type[QUIRE_TYPE_HIGHATOMIC], 512);
+	stop_typed(&f);
+}
+
+static void test_set_type_taken(void **state)
+{
+	struct fixture f;
+
+	(void)state;
+	for (unsigned order = 9; order < 12; order++) {
+		pfn_t pfn;
+
+		start_typed(&f, 0, 512 * 16, 0);
+		pfn = take_type(&f, order, 0);
+		for (pfn_t at = pfn; at < pfn + (1u << order); at += 512)
+			for (unsigned t = 0; t < QUIRE_NR_TYPES; t++) {
+				assert_false(
+					zone_set_type(&f.zone[0], at >> 9, t));
+				assert_int_equal(type_at(&f, at), -1);
+			}
+		stop_typed(&f);
+	}
+}
+
+static void test_set_type_owned(void **state)
+{
+	(void)state;
+	for (unsigned t = 0; t < QUIRE_NR_TYPES; t++) {
+		const struct zone_ask ask = plain(0);
+		enum quire_mobility kept;
+		struct fixture f;
+		pfn_t block, pfn;
+		uint64_t zero;
+
+		start_typed(&f, 0, 512 * 64, 2);
+		block = block_with(&f, QUIRE_TYPE_UNMOVABLE, 100);
+		assert_int_equal(
+			zone_alloc(&f.zone[0], &ask, 1, 1, &pfn, &zero, &kept),
+			1);
+		mark_taken(&f, &f.zone[0], pfn, 1, false);
+		assert_int_equal(owned_by(&f.zone[0], 1), (block >> 9) + 1);
+		expect_set(&f, block, t);
+		assert_int_equal(owned_by(&f.zone[0], 1), 0);
+		assert_int_equal(block_of(&f, block)->owner, 0);
+		assert_int_equal(f.zone[0].free_type[t], 99);
+		stop_typed(&f);
+	}
+}
+
+/* Each type of a CPU has an owned block of its own. */
+static void test_own_by_type(void **state)
+{
+	struct fixture f;
+	struct zone *zone = &f.zone[0];
+	pfn_t of[NR_CALL_TYPES];
+
+	(void)state;
+	start_typed(&f, 0, 512 * 64, 2);
+	for (unsigned t = 0; t < NR_CALL_TYPES; t++)
+		of[t] = block_with(&f, t, 100);
+	for (unsigned t = 0; t < NR_CALL_TYPES; t++) {
+		const struct zone_ask ask = { .type = t };
+		enum quire_mobility kept;
+		uint64_t zero;
+		pfn_t pfn;
+
+		assert_int_equal(
+			zone_alloc(zone, &ask, 1, 1, &pfn, &zero, &kept), 1);
+		mark_taken(&f, zone, pfn, 1, false);
+		assert_int_equal(pfn >> 9, of[t] >> 9);
+	}
+	for (unsigned t = 0; t < NR_CALL_TYPES; t++) {
+		assert_int_equal(zone->owned[NR_CALL_TYPES + t],
+				 (of[t] >> 9) + 1);
+		assert_int_equal(zone->owned[t], 0);
+	}
+	check_same(&f);
+	zone_disown(zone, 1);
+	for (unsigned t = 0; t < NR_CALL_TYPES; t++)
+		assert_int_equal(zone->owned[NR_CALL_TYPES + t], 0);
+	stop_typed(&f);
+}
+
+/* A pageblock that the zone has only in part is broken from the start. */
+static void test_set_type_edge(void **state)
+{
+	(void)state;
+	for (unsigned t = 1; t < QUIRE_NR_TYPES; t++) {
+		struct fixture f;
+
+		start_typed(&f, 100, 512 * 16 + 30, 0);
+		expect_set(&f, 100, t);
+		assert_int_equal(f.zone[0].free_type[t], 412);
+		assert_int_equal(f.zone[0].free_type[0], 30);
+		expect_set(&f, 512 * 16, t);
+		assert_int_equal(f.zone[0].free_type[t], 442);
+		assert_int_equal(type_at(&f, 511), t);
+		expect_set(&f, 100, 0);
+		assert_int_equal(f.zone[0].free_type[0], 412);
+		stop_typed(&f);
+	}
+}
+
+/* Gigablocks that nobody needed yet are set up on the way. */
+static void test_set_type_fresh(void **state)
+{
+	struct fixture f;
+	struct zone *zone = &f.zone[0];
+	const uint32_t pageblock = 512 * 2 + 77;
+
+	(void)state;
+	start_typed(&f, 1000, 3 * (pfn_t)GIGABLOCK_PAGES + 777, 0);
+	assert_int_equal(zone->fresh, 0);
+	assert_true(zone_set_type(zone, pageblock, QUIRE_TYPE_CMA));
+	assert_int_equal(zone->fresh, 3);
+	assert_int_equal(zone_type(zone, pageblock), QUIRE_TYPE_CMA);
+	assert_int_equal(zone_type(zone, pageblock + 1), -1);
+	assert_int_equal(take_type(&f, 18, 0) >> 18, 1);
+	expect_none(&f, 18, 0, 0);
+	assert_true(zone_set_type(zone, pageblock, 0));
+	assert_int_equal(take_type(&f, 18, 0) >> 18, 2);
+	stop_typed(&f);
+}
+
+/* What was never handed out is known to be zero in a kept block as well. */
+static void test_set_type_touched(void **state)
+{
+	struct zone_ask ask = { .type = QUIRE_TYPE_MOVABLE, .may = ZONE_CMA };
+	enum quire_mobility kept;
+	struct fixture f;
+	uint64_t zero;
+	pfn_t pfn;
+
+	(void)state;
+	start_typed(&f, 0, 512 * 16, 0);
+	for (unsigned clean = 0; clean < 2; clean++) {
+		if (!clean)
+			give_type(&f, 9, take_type(&f, 9, 0));
+		expect_set(&f, 512 * clean, QUIRE_TYPE_CMA);
+		assert_int_equal(zone_alloc(&f.zone[0], &ask, UINT32_MAX, 1,
+					    &pfn, &zero, &kept),
+				 1);
+		assert_int_equal(pfn, 512 * clean);
+		assert_int_equal(zero, clean);
+		assert_int_equal(kept, QUIRE_TYPE_CMA);
+		zone_free(&f.zone[0], 0, 1, &pfn);
+		expect_set(&f, 512 * clean, QUIRE_TYPE_ISOLATED);
+	}
+	stop_typed(&f);
+}
+
+/* --- floors --- */
+
+static unsigned take_above(struct zone *zone, unsigned order, uint64_t floor,
+			   unsigned n, pfn_t *pfns)
+{
+	const struct zone_ask ask = { .order = order, .floor = floor };
+	uint64_t zero[ZONE_BATCH / 64];
+	enum quire_mobility kept;
+
+	return zone_alloc(zone, &ask, UINT32_MAX, n, pfns, zero, &kept);
+}
+
+/* A batch is cut where the floor is, to the page. */
+static void test_floor_cuts(void **state)
+{
+	(void)state;
+	for (unsigned order = 0; order < 10; order++)
+		for (uint64_t above = 0; above < 3u << order;
+		     above += 1 + (1u << order) / 5) {
+			struct fixture f;
+			struct zone *zone = &f.zone[0];
+			pfn_t pfns[ZONE_BATCH];
+			uint64_t all = 512 * 16;
+
+			start_typed(&f, 0, (pfn_t)all, 0);
+			assert_int_equal(
+				take_above(zone, order, all - above, 16, pfns),
+				above >> order);
+			assert_int_equal(zone_free_pages(zone),
+					 all - (above >> order << order));
+			assert_int_equal(take_above(zone, order,
+						    zone_free_pages(zone), 1,
+						    pfns),
+					 0);
+			assert_int_equal(
+				take_above(zone, order, UINT64_MAX, 1, pfns),
+				0);
+			assert_int_equal(zone_validate(zone), 0);
+			munmap(f.words, f.words_bytes);
+			stop(&f);
+		}
+}
+
+/* Kept pages count only for who may use them, isolated ones for nobody. */
+static void test_floor_of_kept(void **state)
+{
+	struct zone_ask ask = { .order = 1, .type = QUIRE_TYPE_MOVABLE };
+	enum quire_mobility kept;
+	struct fixture f;
+	pfn_t pfn;
+
+	(void)state;
+	start_typed(&f, 0, 512 * 16, 0);
+	for (unsigned i = 0; i < 3; i++)
+		expect_set(&f, 512 * i, kept_types[i]);
+	/* 13 blocks are free for all. */
+	for (unsigned may = 0; may < 4; may++) {
+		uint64_t most = 512 * (13u + (may & 1) + (may >> 1 & 1));
+
+		ask.may = (may & 1 ? ZONE_HIGHATOMIC : 0) |
+			  (may & 2 ? ZONE_CMA : 0);
+		ask.floor = most - 1;
+		assert_false(ask_for(&f, &ask, &pfn, &kept));
+		ask.floor = most - 2;
+		assert_true(ask_for(&f, &ask, &pfn, &kept));
+		give_type(&f, 1, pfn);
+	}
+	stop_typed(&f);
+}
+
+static void test_floor_exact(void **state)
+{
+	struct zone_ask ask = { .order = 4 };
+	struct fixture f;
+	struct zone *zone = &f.zone[0];
+	pfn_t pfn;
+	bool zero;
+
+	(void)state;
+	start_typed(&f, 0, 512 * 16, 0);
+	ask.floor = 512 * 16 - 8;
+	assert_false(zone_alloc_exact(zone, &ask, 9, &pfn, &zero));
+	ask.floor = 512 * 16 - 16;
+	assert_true(zone_alloc_exact(zone, &ask, 9, &pfn, &zero));
+	assert_int_equal(zone_free_pages(zone), 512 * 16 - 9);
+	ask.order = 10;
+	ask.floor = 512 * 16 - 9 - 599;
+	assert_false(zone_alloc_exact(zone, &ask, 600, &pfn, &zero));
+	ask.floor = 512 * 14 - 9;
+	assert_true(zone_alloc_exact(zone, &ask, 600, &pfn, &zero));
+	assert_int_equal(zone_free_pages(zone), 512 * 16 - 609);
+	assert_int_equal(zone_validate(zone), 0);
+	munmap(f.words, f.words_bytes);
+	stop(&f);
+}
+
+enum { FLOOR = 3000, FLOOR_THREADS = 4, FLOOR_HELD = 2048 };
+
+struct floor_crowd {
+	struct zone *zone;
+	_Atomic bool stop;
+	_Atomic uint64_t below, lowest, cut;
+};
+
+static void look_at_floor(struct floor_crowd *c)
+{
+	uint64_t free;
+
+	zone_lock(c->zone);
+	free = zone_free_pages(c->zone);
+	zone_unlock(c->zone);
+	if (free < FLOOR)
+		atomic_fetch_add(&c->below, 1);
+	if (free < atomic_load(&c->lowest))
+		atomic_store(&c->lowest, free);
+}
+
+/* Takes what it gets, all sorts of it, and gives it back. */
+static void *press_on_floor(void *arg)
+{
+	struct floor_crowd *c = arg;
+	struct test_rng rng = { (uintptr_t)&rng };
+	pfn_t *held = malloc(FLOOR_HELD * sizeof(*held));
+
+	for (unsigned turn = 0; held && !atomic_load(&c->stop); turn++) {
+		unsigned order = (unsigned)test_below(&rng, 4), n = 0, got;
+
+		do {
+			got = take_above(c->zone, order, FLOOR,
+					 1 + (unsigned)test_below(&rng, 64),
+					 held + n);
+			n += got;
+		} while (got && n < FLOOR_HELD - 64);
+		if (got == 0)
+			atomic_fetch_add(&c->cut, 1);
+		look_at_floor(c);
+		zone_free(c->zone, order, n, held);
+	}
+	free(held);
+	return NULL;
+}
+
+/* Seen under the lock, the floor holds at every moment. */
+static void test_floor_threads(void **state)
+{
+	struct floor_crowd c = { .lowest = UINT64_MAX };
+	pthread_t threads[FLOOR_THREADS];
+	struct fixture f;
+
+	(void)state;
+	start_typed(&f, 0, 512 * 16, 0);
+	c.zone = &f.zone[0];
+	for (int i = 0; i < FLOOR_THREADS; i++)
+		assert_int_equal(
+			pthread_create(&threads[i], NULL, press_on_floor, &c),
+			0);
+	for (unsigned i = 0; i < 20000 || (!atomic_load(&c.cut) && i < 2000000);
+	     i++)
+		look_at_floor(&c);
+	atomic_store(&c.stop, true);
+	for (int i = 0; i < FLOOR_THREADS; i++)
+		pthread_join(threads[i], NULL);
+	printf("# cut %llu times, lowest %llu of %d\n",
+	       (unsigned long long)atomic_load(&c.cut),
+	       (unsigned long long)atomic_load(&c.lowest), FLOOR);
+	assert_int_equal(atomic_load(&c.below), 0);
+	assert_true(atomic_load(&c.cut) > 0);
+	stop_typed(&f);
+}
+
+/* --- every rule at once --- */
+
+enum { TYPED_BLOCKS = 24, TYPED_LIVE = 4000 };
+
+struct typed_live {
+	pfn_t pfn;
+	unsigned order;
+};
+
+/* What one call may find, before it. */
+struct typed_before {
+	int type[TYPED_BLOCKS];
+	struct served block[TYPED_BLOCKS];
+	unsigned free[TYPED_BLOCKS], alike[TYPED_BLOCKS];
+	uint64_t usable;
+	bool scattered;
+};
+
+static void look_typed(struct fixture *f, const struct zone_ask *ask,
+		       struct typed_before *b)
+{
+	b->usable = 0;
+	b->scattered = zone_is_scattered(&f->zone[0]);
+	for (uint32_t i = 0; i < TYPED_BLOCKS; i++) {
+		const pfn_t first = (pfn_t)(i << 9);
+
+		b->type[i] = type_at(f, first);
+		b->block[i] = ref_block(f, i);
+		b->free[i] = b->alike[i] = 0;
+		for (pfn_t at = first; at < first + 512; at++) {
+			uint64_t word = page_word(memmap_page(&f->map, at));
+
+			b->free[i] += !*used_at(f, at);
+			if (page_is_head(word) && page_type(word) == ask->type)
+				b->alike[i] += 1u << page_order(word);
+		}
+		if (b->type[i] < NR_CALL_TYPES ||
+		    (b->type[i] == QUIRE_TYPE_CMA && ask->may & ZONE_CMA) ||
+		    (b->type[i] == QUIRE_TYPE_HIGHATOMIC &&
+		     ask->may & ZONE_HIGHATOMIC))
+			b->usable += b->free[i];
+	}
+}
+
+/* Whether a block of that type, -1: a whole one, has a run that fits. */
+static bool typed_has(const struct typed_before *b, int type, unsigned order)
+{
+	for (uint32_t i = 0; i < TYPED_BLOCKS; i++)
+		if (b->type[i] == type && b->block[i].largest > order &&
+		    (type < 0 ? b->block[i].largest == 10 : order < 9))
+			return true;
+	return false;
+}
+
+static void check_typed_failure(const struct typed_before *b,
+				const struct zone_ask *ask)
+{
+	if (b->usable < ask->floor + (UINT64_C(1) << ask->order))
+		return;
+	for (int type = -1; type < NR_CALL_TYPES; type++)
+		assert_false(typed_has(b, type, ask->order));
+	if (ask->may & ZONE_CMA)
+		assert_false(typed_has(b, QUIRE_TYPE_CMA, ask->order));
+	if (ask->may & ZONE_HIGHATOMIC && ask->order)
+		assert_false(typed_has(b, QUIRE_TYPE_HIGHATOMIC, ask->order));
+}
+
+/* A block of another type served: there was no other way. */
+static void check_typed_other(struct fixture *f, const struct typed_before *b,
+			      const struct zone_ask *ask, pfn_t pfn)
+{
+	const uint32_t at = pfn >> 9;
+	const int from = b->type[at];
+
+	assert_false(typed_has(b, (int)ask->type, ask->order));
+	if (!b->scattered)
+		assert_false(typed_has(b, -1, ask->order));
+	if (type_at(f, pfn) == (int)ask->type) {
+		assert_true(b->free[at] + b->alike[at] >= 256);
+		assert_true(from == (int)fallback[ask->type][0] ||
+			    !typed_has(b, (int)fallback[ask->type][0],
+				       ask->order) ||
+			    from == (int)fallback[ask->type][1]);
+		return;
+	}
+	assert_int_equal(type_at(f, pfn), from);
+	/* Unmovable pages and others do not mix while there is a whole block.
+	 */
+	if (typed_has(b, -1, ask->order))
+		assert_true(from && ask->type);
+	else if (from != (int)fallback[ask->type][0])
+		assert_false(
+			typed_has(b, (int)fallback[ask->type][0], ask->order));
+	for (uint32_t i = 0; i < TYPED_BLOCKS; i++)
+		if (b->type[i] == from && b->block[i].largest > ask->order)
+			assert_true(b->block[at].largest <=
+				    b->block[i].largest);
+}
+
+static void check_typed_success(struct fixture *f, const struct typed_before *b,
+				const struct zone_ask *ask, pfn_t pfn,
+				enum quire_mobility kept)
+{
+	const int from = b->type[pfn >> 9];
+
+	assert_true(b->usable >= ask->floor + (UINT64_C(1) << ask->order));
+	assert_true(kept == ask->type || kept >= NR_CALL_TYPES);
+	if (from >= NR_CALL_TYPES) {
+		assert_int_equal(kept, from);
+		assert_true(from == QUIRE_TYPE_CMA
+				    ? ask->may & ZONE_CMA
+				    : ask->may & ZONE_HIGHATOMIC);
+		assert_int_not_equal(from, QUIRE_TYPE_ISOLATED);
+		return;
+	}
+	assert_int_equal(kept, ask->type);
+	if (ask->may & ZONE_CMA)
+		assert_false(typed_has(b, QUIRE_TYPE_CMA, ask->order));
+	if (from == -1 && ask->order < 9)
+		assert_false(typed_has(b, (int)ask->type, ask->order));
+	if (from >= 0 && from != (int)ask->type)
+		check_typed_other(f, b, ask, pfn);
+}
+
+static void play_typed(struct fixture *f, struct test_rng *rng, unsigned steps)
+{
+	static struct typed_live live[TYPED_LIVE];
+	static struct typed_before before;
+	unsigned n = 0, taking = 60;
+
+	for (unsigned step = 0; step < steps; step++) {
+		struct zone_ask ask = {
+			.order = (unsigned)test_below(rng, 10),
+			.type = (enum quire_mobility)test_below(rng, 3),
+		};
+		enum quire_mobility kept;
+
+		if (test_below(rng, 3))
+			ask.order /= 3;
+		if (test_below(rng, 3) == 0)
+			ask.may = (unsigned)test_below(rng, 4);
+		if (test_below(rng, 3) == 0)
+			ask.floor = test_below(rng, 2000);
+		if (step % 1000 == 0)
+			taking = 30 + (unsigned)test_below(rng, 60);
+		if (test_below(rng, 40) == 0) {
+			zone_set_type(&f->zone[0],
+				      (uint32_t)test_below(rng, TYPED_BLOCKS),
+				      (enum quire_mobility)test_below(
+					      rng, QUIRE_NR_TYPES));
+		} else if (n < TYPED_LIVE && test_below(rng, 100) < taking) {
+			look_typed(f, &ask, &before);
+			if (ask_for(f, &ask, &live[n].pfn, &kept)) {
+				check_typed_success(f, &before, &ask,
+						    live[n].pfn, kept);
+				live[n++].order = ask.order;
+			} else {
+				check_typed_failure(&before, &ask);
+			}
+		} else if (n) {
+			uint64_t at = test_below(rng, n--);
+
+			give_type(f, live[at].order, live[at].pfn);
+			live[at] = live[n];
+		}
+		if (step % 500 == 0)
+			check_same(f);
+	}
+}
+
+static void test_types_random(void **state)
+{
+	struct test_rng rng = test_seed();
+
+	(void)state;
+	for (unsigned round = 0; round < (TEST_SANITIZED ? 1 : 4); round++) {
+		struct fixture f;
+
+		start_typed(&f, 0, 512 * TYPED_BLOCKS, 0);
+		play_typed(&f, &rng, TEST_SANITIZED ? 3000 : 10000);
+		printf("# %llu claims, %llu steals\n",
+		       (unsigned long long)claims_of(&f),
+		       (unsigned long long)steals_of(&f));
+		assert_true(claims_of(&f) > 0 && steals_of(&f) > 0);
+		stop_typed(&f);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -2091,6 +3408,33 @@ int main(void)
 		cmocka_unit_test(test_random_two_zones),
 		cmocka_unit_test(test_random_three_zones),
 		cmocka_unit_test(test_random_tiny),
+		cmocka_unit_test(test_own_type_first),
+		cmocka_unit_test(test_whole_before_claim),
+		cmocka_unit_test(test_claim_order),
+		cmocka_unit_test(test_claim_threshold),
+		cmocka_unit_test(test_claim_emptiest),
+		cmocka_unit_test(test_lend),
+		cmocka_unit_test(test_scattered),
+		cmocka_unit_test(test_claim_batch),
+		cmocka_unit_test(test_claim_is_cheap),
+		cmocka_unit_test(test_kept_serve_nobody),
+		cmocka_unit_test(test_kept_serve_who_may),
+		cmocka_unit_test(test_highatomic),
+		cmocka_unit_test(test_unreserve),
+		cmocka_unit_test(test_set_type_whole),
+		cmocka_unit_test(test_set_type_in_run),
+		cmocka_unit_test(test_set_type_broken),
+		cmocka_unit_test(test_set_type_taken),
+		cmocka_unit_test(test_set_type_owned),
+		cmocka_unit_test(test_own_by_type),
+		cmocka_unit_test(test_set_type_edge),
+		cmocka_unit_test(test_set_type_fresh),
+		cmocka_unit_test(test_set_type_touched),
+		cmocka_unit_test(test_floor_cuts),
+		cmocka_unit_test(test_floor_of_kept),
+		cmocka_unit_test(test_floor_exact),
+		cmocka_unit_test(test_floor_threads),
+		cmocka_unit_test(test_types_random),
 	};
 
 	return cmocka_run_group_tests_name("zone", tests, NULL, NULL);

@@ -100,15 +100,35 @@ static bool claim(struct player *p, uint64_t pfn, script_op op)
 	return true;
 }
 
+/*
+ * What the kernel calls movable is page cache, that can be given up, and
+ * memory of processes, that comes zeroed.
+ */
+static unsigned flags_of_type(const struct stage *s, script_op op)
+{
+	unsigned type = script_op_type(op);
+
+	if (s->types == REPLAY_TYPES_NONE)
+		return 0;
+	if (s->types == REPLAY_TYPES_USE && type == QUIRE_TYPE_MOVABLE &&
+	    !(op & SCRIPT_ZERO))
+		type = QUIRE_TYPE_RECLAIMABLE;
+	return type == QUIRE_TYPE_MOVABLE	? QUIRE_MOVABLE
+	       : type == QUIRE_TYPE_RECLAIMABLE ? QUIRE_RECLAIMABLE
+						: 0;
+}
+
 static void play_alloc(struct player *p, script_op op, bool exact)
 {
 	const struct stage *s = p->stage;
 	unsigned order = script_op_order(op);
-	unsigned flags = s->touch && op & SCRIPT_ZERO ? QUIRE_ZERO : 0;
+	unsigned flags = flags_of_type(s, op);
 	struct slot *slot = &s->slots[script_op_slot(op)];
 	struct quire_page *page;
 	uint64_t pfn;
 
+	if (s->touch && op & SCRIPT_ZERO)
+		flags |= QUIRE_ZERO;
 	page = exact ? quire_alloc_exact(s->q, (size_t)1 << order, flags)
 		     : quire_alloc_pages(s->q, order, flags);
 	if (!page) {

@@ -3,6 +3,7 @@
 #ifndef TOOLS_PLAYER_H
 #define TOOLS_PLAYER_H
 
+#include "replay.h"
 #include "script.h"
 #include "shadow.h"
 #include "slot.h"
@@ -14,6 +15,7 @@
 struct stage {
 	struct quire *q;
 	uint64_t first_pfn, pages;
+	enum replay_types types;
 	bool touch; /* stamp pages, check the stamps */
 	struct slot *slots;
 	struct shadow *shadow;

@@ -3,12 +3,8 @@
 #ifndef TOOLS_PLOT_H
 #define TOOLS_PLOT_H
 
+#include "gnuplot.h"
 #include "report.h"
-
-#define PLOT_ERROR_SIZE 256
-
-/* Whether gnuplot is there and path's folder can be written; else why not. */
-bool plot_possible(const char *path, char error[PLOT_ERROR_SIZE]);
 
 /* Writes the picture; path is replaced only by a whole one. */
 bool plot_write(const struct report *r, const char *path,

@@ -13,6 +13,7 @@
 
 #include "plot.h"
 #include "replay.h"
+#include "replay_argp.h"
 #include "report.h"
 #include "text.h"
 
@@ -30,18 +31,9 @@ struct arguments {
 	bool json, offsets;
 };
 
-enum { KEY_OFFSETS = 256, KEY_TOUCH, KEY_PLOT, KEY_JSON, KEY_SAMPLES };
+enum { KEY_OFFSETS = 256, KEY_TOUCH, KEY_PLOT, KEY_JSON };
 
 static const struct argp_option option_table[] = {
-	{ "way", 'w', "WAY", 0,
-	  "How threads find their page lists: rseq, "
-	  "trylock or bound (default: rseq where it "
-	  "works, else trylock)",
-	  1 },
-	{ "size", 's', "BYTES", 0,
-	  "Size of the arena; K, M, G, T (default: a quarter more than the "
-	  "trace's peak use, at least 64M)",
-	  1 },
 	{ "offsets", KEY_OFFSETS, 0, 0,
 	  "Arena mapped nowhere, so that a replay needs no memory but for "
 	  "tables (default)",
@@ -54,8 +46,6 @@ static const struct argp_option option_table[] = {
 	  "Arena of real memory; every page is stamped when given and checked "
 	  "when freed",
 	  2 },
-	{ "samples", KEY_SAMPLES, "N", 0,
-	  "Look at the free memory N times (1 to 1000, default 200)", 3 },
 	{ "plot", KEY_PLOT, "FILE.svg", 0,
 	  "Draw fragmentation over time (needs gnuplot)", 3 },
 	{ "json", KEY_JSON, 0, 0, "Print one JSON object instead of the report",
@@ -69,25 +59,13 @@ static const char doc[] =
 	"TRACE is text from ftrace (trace, trace_pipe, quire-record), perf "
 	"script or trace-cmd report, plain or compressed with gzip, bzip2, xz "
 	"or zstd; - is the standard input.\n\n"
+	"Without --size the arena is a quarter more than the trace's peak "
+	"use, at least 64M.\n\n"
 	"Of the JSON keys, events = allocs + failed_allocs + frees + "
 	"unknown_frees; free_2m_blocks, ideal_2m_blocks and unusable are those "
 	"after the last event, page lists drained.\n\n"
 	"Exit status: 0 without a violation, 1 with, 2 if TRACE or the options "
 	"are bad.";
-
-static void parse_way(const char *arg, struct replay_options *o,
-		      struct argp_state *state)
-{
-	enum quire_way way;
-
-	for (way = QUIRE_WAY_RSEQ; way <= QUIRE_WAY_BOUND; way++) {
-		if (strcmp(arg, quire_way_name(way)) == 0) {
-			o->way = way;
-			return;
-		}
-	}
-	argp_error(state, "--way %s: it is rseq, trylock or bound", arg);
-}
 
 static void parse_backing(const char *arg, struct replay_options *o,
 			  struct argp_state *state)
@@ -111,24 +89,6 @@ static void parse_backing(const char *arg, struct replay_options *o,
 	free(copy);
 }
 
-static void parse_counts(int key, const char *arg, struct replay_options *o,
-			 struct argp_state *state)
-{
-	uint64_t n = 0;
-
-	if (key == 's') {
-		if (!text_parse_size(arg, &o->size) || o->size == 0)
-			argp_error(state,
-				   "--size %s: it is a number of bytes "
-				   "with K, M, G or T, not 0",
-				   arg);
-		return;
-	}
-	if (!text_parse_number(arg, 1, 1000, &n))
-		argp_error(state, "--samples %s: it is 1 to 1000", arg);
-	o->samples = (unsigned)n;
-}
-
 static void check_arguments(const struct arguments *a, struct argp_state *state)
 {
 	if (!a->trace)
@@ -143,12 +103,8 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
 	struct arguments *a = state->input;
 
 	switch (key) {
-	case 'w':
-		parse_way(arg, &a->replay, state);
-		return 0;
-	case 's':
-	case KEY_SAMPLES:
-		parse_counts(key, arg, &a->replay, state);
+	case ARGP_KEY_INIT:
+		state->child_inputs[0] = &a->replay;
 		return 0;
 	case 'b':
 		parse_backing(arg, &a->replay, state);
@@ -203,8 +159,11 @@ static int show(const struct arguments *a, const struct script *script,
 
 int main(int argc, char **argv)
 {
+	static const struct argp_child children[] = {
+		{ &replay_argp, 0, NULL, 0 }, { 0 }
+	};
 	static const struct argp argp = { option_table, parse_option, "TRACE",
-					  doc,		NULL,	      NULL,
+					  doc,		children,     NULL,
 					  NULL };
 	struct arguments a = { .replay.samples = 200 };
 	struct replay_result result;
@@ -217,7 +176,7 @@ int main(int argc, char **argv)
 	setlocale(LC_CTYPE, "");
 	argp_err_exit_status = EXIT_BAD;
 	argp_parse(&argp, argc, argv, 0, NULL, &a);
-	if (a.plot && !plot_possible(a.plot, plot_error))
+	if (a.plot && !gnuplot_possible(a.plot, plot_error))
 		return fail(plot_error);
 	script = script_read(a.trace, script_error);
 	if (!script)

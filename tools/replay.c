@@ -373,6 +373,7 @@ static bool create_arena(struct replay *r, char *error)
 	r->stage.first_pfn = info->first_pfn;
 	r->stage.pages = info->pages;
 	r->stage.touch = o->touch;
+	r->stage.types = o->types;
 	if (info->pages > SLOT_MAX_INDEX) {
 		snprintf(error, REPLAY_ERROR_SIZE,
 			 "an arena of %llu pages is larger than a replay can "

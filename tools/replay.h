@@ -6,7 +6,15 @@
 #include "sample.h"
 #include "script.h"
 
+/* Mobility of what is allocated. */
+enum replay_types {
+	REPLAY_TYPES_USE,   /* by what it is for, as the program would say */
+	REPLAY_TYPES_TRACE, /* the traced kernel's migratetype */
+	REPLAY_TYPES_NONE,  /* all alike */
+};
+
 struct replay_options {
+	enum replay_types types;
 	enum quire_way way;
 	uint64_t size; /* bytes; 0: chosen from the script */
 	bool mapped;   /* real memory; else offsets, mapped nowhere */

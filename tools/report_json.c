@@ -1,44 +1,15 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * What a replay found, for machines: one JSON object (RFC 8259).
- *
- * Written by hand: the only text from outside is the trace's path. Bytes of it
- * that are no ASCII are written as \u00XX, so that the output is valid UTF-8
- * whatever the path is.
  */
 #ifdef HAVE_CONFIG_H
 #include "config.h"
 #endif
 
+#include "json.h"
 #include "report.h"
 
 #include <inttypes.h>
-
-static void put_string(FILE *out, const char *key, const char *s)
-{
-	fprintf(out, "  \"%s\": \"", key);
-	for (; *s; s++) {
-		unsigned char c = (unsigned char)*s;
-
-		if (c == '"' || c == '\\')
-			fprintf(out, "\\%c", c);
-		else if (c < 0x20 || c >= 0x7f)
-			fprintf(out, "\\u%04x", c);
-		else
-			fputc(c, out);
-	}
-	fputs("\",\n", out);
-}
-
-static void put_count(FILE *out, const char *key, uint64_t n)
-{
-	fprintf(out, "  \"%s\": %" PRIu64 ",\n", key, n);
-}
-
-static void put_real(FILE *out, const char *key, double x)
-{
-	fprintf(out, "  \"%s\": %.6f,\n", key, x);
-}
 
 static void put_counts(FILE *out, const char *key, const uint64_t *n)
 {
@@ -77,21 +48,21 @@ static void put_trace(const struct report *r, FILE *out)
 {
 	const struct script_counts *c = &r->script->counts;
 
-	put_string(out, "trace", r->trace);
-	put_string(out, "version", quire_version());
-	put_count(out, "events", c->events);
-	put_count(out, "allocs", c->allocs);
-	put_count(out, "frees", c->frees);
-	put_count(out, "unknown_frees", c->unknown_frees);
-	put_count(out, "failed_allocs", c->failed_allocs);
-	put_count(out, "realloc_live", c->realloc_live);
-	put_count(out, "split_frees", c->split_frees);
-	put_count(out, "wide_frees", c->wide_frees);
-	put_count(out, "lost_events", c->lost_events);
-	put_count(out, "cpus", r->script->nr_cpus);
-	put_real(out, "trace_seconds", (double)c->duration_ns / 1e9);
-	put_count(out, "peak_pages", c->peak_pages);
-	put_count(out, "live_pages", c->live_pages);
+	json_put_string(out, "trace", r->trace);
+	json_put_string(out, "version", quire_version());
+	json_put_count(out, "events", c->events);
+	json_put_count(out, "allocs", c->allocs);
+	json_put_count(out, "frees", c->frees);
+	json_put_count(out, "unknown_frees", c->unknown_frees);
+	json_put_count(out, "failed_allocs", c->failed_allocs);
+	json_put_count(out, "realloc_live", c->realloc_live);
+	json_put_count(out, "split_frees", c->split_frees);
+	json_put_count(out, "wide_frees", c->wide_frees);
+	json_put_count(out, "lost_events", c->lost_events);
+	json_put_count(out, "cpus", r->script->nr_cpus);
+	json_put_real(out, "trace_seconds", (double)c->duration_ns / 1e9);
+	json_put_count(out, "peak_pages", c->peak_pages);
+	json_put_count(out, "live_pages", c->live_pages);
 	put_counts(out, "order_allocs", c->order_allocs);
 	put_counts(out, "order_frees", c->order_frees);
 }
@@ -102,26 +73,26 @@ static void put_result(const struct report *r, FILE *out)
 	const struct replay_result *x = r->result;
 	double run = (double)(c->allocs + c->frees);
 
-	put_string(out, "way", quire_way_name(x->info.way));
-	put_string(out, "backing", quire_backing_name(x->info.backing));
-	put_count(out, "arena_pages", x->info.pages);
-	put_count(out, "table_bytes", x->info.table_bytes);
-	put_count(out, "pcp_bytes", x->info.pcp_bytes);
-	put_real(out, "seconds", x->seconds);
-	put_real(out, "events_per_second",
-		 x->seconds > 0 ? run / x->seconds : 0);
-	put_count(out, "violations", x->violations);
-	put_count(out, "failures", x->failures);
+	json_put_string(out, "way", quire_way_name(x->info.way));
+	json_put_string(out, "backing", quire_backing_name(x->info.backing));
+	json_put_count(out, "arena_pages", x->info.pages);
+	json_put_count(out, "table_bytes", x->info.table_bytes);
+	json_put_count(out, "pcp_bytes", x->info.pcp_bytes);
+	json_put_real(out, "seconds", x->seconds);
+	json_put_real(out, "events_per_second",
+		      x->seconds > 0 ? run / x->seconds : 0);
+	json_put_count(out, "violations", x->violations);
+	json_put_count(out, "failures", x->failures);
 	put_counts(out, "order_failures", x->order_failures);
-	put_count(out, "skipped_frees", x->skipped_frees);
-	put_real(out, "pcp_share", report_pcp_share(r));
-	put_count(out, "pcp_allocs", x->stat.pcp_allocs);
-	put_count(out, "pcp_frees", x->stat.pcp_frees);
-	put_count(out, "refills", x->stat.refills);
-	put_count(out, "drains", x->stat.drains);
-	put_count(out, "zone_locks", x->stat.zone_locks);
-	put_count(out, "free_2m_blocks", x->drained.free_2m);
-	put_count(out, "ideal_2m_blocks", x->drained.ideal_2m);
+	json_put_count(out, "skipped_frees", x->skipped_frees);
+	json_put_real(out, "pcp_share", report_pcp_share(r));
+	json_put_count(out, "pcp_allocs", x->stat.pcp_allocs);
+	json_put_count(out, "pcp_frees", x->stat.pcp_frees);
+	json_put_count(out, "refills", x->stat.refills);
+	json_put_count(out, "drains", x->stat.drains);
+	json_put_count(out, "zone_locks", x->stat.zone_locks);
+	json_put_count(out, "free_2m_blocks", x->drained.free_2m);
+	json_put_count(out, "ideal_2m_blocks", x->drained.ideal_2m);
 }
 
 void report_json(const struct report *r, FILE *out)

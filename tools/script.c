@@ -48,13 +48,14 @@ struct builder {
 	uint64_t first_ns, last_ns;
 	uint64_t round_events; /* events in a full round */
 	uint64_t given;	       /* pages allocated in this round */
+	unsigned turn;	       /* CPU whose event it is, an index */
 	bool no_memory;
 };
 
 /* ------------------------------------------------------------------ */
 /* Lists                                                               */
 
-static void list_add(struct builder *b, struct script_list *list, script_op op)
+bool script_list_add(struct script_list *list, script_op op)
 {
 	if (list->nr == list->max) {
 		uint32_t max = list->max ? list->max * 2 : 256;
@@ -62,14 +63,40 @@ static void list_add(struct builder *b, struct script_list *list, script_op op)
 			max > list->max ? realloc(list->ops, max * sizeof(*ops))
 					: NULL;
 
-		if (!ops) {
-			b->no_memory = true;
-			return;
-		}
+		if (!ops)
+			return false;
 		list->ops = ops;
 		list->max = max;
 	}
 	list->ops[list->nr++] = op;
+	return true;
+}
+
+bool script_turn_add(struct script *s, unsigned cpu)
+{
+	if (s->nr_turns == s->max_turns) {
+		uint32_t max = s->max_turns ? s->max_turns * 2 : 1024;
+		uint16_t *turns =
+			max > s->max_turns
+				? realloc(s->turns, max * sizeof(*turns))
+				: NULL;
+
+		if (!turns)
+			return false;
+		s->turns = turns;
+		s->max_turns = max;
+	}
+	s->turns[s->nr_turns++] = (uint16_t)cpu;
+	return true;
+}
+
+static void list_add(struct builder *b, struct script_list *list, script_op op)
+{
+	struct script *s = b->script;
+
+	if (!script_list_add(list, op) ||
+	    (list != &s->tail && !script_turn_add(s, b->turn)))
+		b->no_memory = true;
 }
 
 static struct script_cpu *cpu_get(struct builder *b, uint32_t number)
@@ -198,7 +225,13 @@ static void on_alloc(struct builder *b, struct script_list *list,
 	c->allocs++;
 	c->order_allocs[e->order]++;
 	op = script_op_make(SCRIPT_ALLOC, b->script->nr_slots, 0, e->order);
-	list_add(b, list, e->zero ? op | SCRIPT_ZERO : op);
+	if (e->zero)
+		op |= SCRIPT_ZERO;
+	/* Linux numbers the three as quire does; others are kept apart there
+	 * for reasons that a trace does not tell. */
+	if (e->migratetype > 0 && e->migratetype <= QUIRE_TYPE_RECLAIMABLE)
+		op |= (script_op)e->migratetype << SCRIPT_TYPE_SHIFT;
+	list_add(b, list, op);
 	if (!live_add(b->live, e->pfn, e->order, b->script->nr_slots++))
 		b->no_memory = true;
 	b->given += pages;
@@ -290,6 +323,7 @@ static void on_event(struct builder *b, const struct trace_event *e)
 	else if (e->time_ns > b->last_ns)
 		b->last_ns = e->time_ns;
 	c->events++;
+	b->turn = b->cpu_index[e->cpu] - 1;
 	if (e->kind == TRACE_ALLOC)
 		on_alloc(b, &cpu->list, e);
 	else if (e->kind == TRACE_FREE)
@@ -422,5 +456,6 @@ void script_delete(struct script *s)
 	free(s->cpus);
 	free(s->rounds);
 	free(s->tail.ops);
+	free(s->turns);
 	free(s);
 }

@@ -8,13 +8,16 @@
 
 #include "trace.h"
 
+#include <quire/quire.h>
+
 /* Rounds of a long trace: between half of this and this. */
 #define SCRIPT_MAX_ROUNDS 2048u
 #define SCRIPT_NR_ORDERS (TRACE_MAX_ORDER + 1)
 
 /*
  * One operation in 64 bits: slot (the number of the allocation that it makes
- * or frees), offset (in pages, of a part), order, kind, and the zero flag.
+ * or frees), offset (in pages, of a part), order, kind, and of an allocation
+ * whether it was to be zero and its migratetype, as far as quire has it.
  */
 typedef uint64_t script_op;
 
@@ -29,6 +32,7 @@ enum script_kind {
 #define SCRIPT_ORDER_SHIFT 50
 #define SCRIPT_KIND_SHIFT 55
 #define SCRIPT_ZERO ((script_op)1 << 57)
+#define SCRIPT_TYPE_SHIFT 58
 
 static inline script_op script_op_make(enum script_kind kind, uint32_t slot,
 				       uint32_t offset, unsigned order)
@@ -56,6 +60,12 @@ static inline unsigned script_op_order(script_op op)
 static inline enum script_kind script_op_kind(script_op op)
 {
 	return (enum script_kind)((op >> SCRIPT_KIND_SHIFT) & 3);
+}
+
+/* enum quire_mobility, one of the first three. */
+static inline unsigned script_op_type(script_op op)
+{
+	return (unsigned)(op >> SCRIPT_TYPE_SHIFT) & 3;
 }
 
 struct script_list {
@@ -106,7 +116,15 @@ struct script {
 	unsigned nr_rounds;
 	uint32_t nr_slots;
 	struct script_list tail; /* frees what the trace leaves live */
+	/* Whose turn it is, as an index of cpus[], for each operation in the
+	 * trace's order. */
+	uint16_t *turns;
+	uint32_t nr_turns, max_turns;
 };
+
+/* Append; false without memory. */
+bool script_list_add(struct script_list *list, script_op op);
+bool script_turn_add(struct script *s, unsigned cpu);
 
 #define SCRIPT_ERROR_SIZE 600
 

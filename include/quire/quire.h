@@ -61,11 +61,48 @@ extern "C" {
 /* Largest order, inclusive: 2^18 pages, 1 GiB. */
 #define QUIRE_MAX_ORDER 18
 #define QUIRE_NR_ORDERS (QUIRE_MAX_ORDER + 1)
-/* Zones an allocator can be cut into. */
-#define QUIRE_MAX_ZONES 4
+/* Nodes of an allocator, and zones with pages of all its nodes together. */
+#define QUIRE_MAX_NODES 16
+#define QUIRE_MAX_ZONES 32
 
 struct quire;
 struct quire_page;
+
+/* The zones that a node can have, from the bottom. */
+enum quire_zone {
+	QUIRE_ZONE_DMA32, /* an address window at the region's start */
+	QUIRE_ZONE_NORMAL,
+	QUIRE_ZONE_MOVABLE, /* movable pages only, so that it can be emptied */
+	QUIRE_ZONE_DEVICE,  /* the caller's: only QUIRE_DEVICE takes from it */
+};
+#define QUIRE_NR_ZONES 4
+
+/* Mobility: what a 2 MiB block is there for. */
+enum quire_mobility {
+	QUIRE_TYPE_UNMOVABLE,
+	QUIRE_TYPE_MOVABLE,
+	QUIRE_TYPE_RECLAIMABLE,
+	QUIRE_TYPE_HIGHATOMIC, /* larger orders kept back for QUIRE_ATOMIC */
+	QUIRE_TYPE_CMA,	       /* lent to who allows it: QUIRE_CMA */
+	QUIRE_TYPE_ISOLATED,   /* its free pages are not handed out */
+};
+#define QUIRE_NR_TYPES 6
+
+/* Which node an allocation comes from. */
+enum quire_policy_mode {
+	QUIRE_POLICY_LOCAL,	 /* that of the CPU, then by distance */
+	QUIRE_POLICY_BIND,	 /* of `nodes` alone, the nearest first */
+	QUIRE_POLICY_PREFERRED,	 /* of `nodes` the nearest, then by distance */
+	QUIRE_POLICY_INTERLEAVE, /* of `nodes` in turn, then by distance */
+	QUIRE_POLICY_WEIGHTED,	 /* as many in a turn as weight[node] says */
+};
+
+struct quire_policy {
+	enum quire_policy_mode mode;
+	uint32_t nodes;			 /* bit n: node n; 0 with LOCAL */
+	uint8_t weight[QUIRE_MAX_NODES]; /* with WEIGHTED: 0 counts as 1 */
+	uint32_t turn; /* quire's own; atomic: threads may share a policy */
+};
 
 /* ------------------------------------------------------------------ */
 /* Creating                                                            */
@@ -98,6 +135,25 @@ enum quire_way {
 #define QUIRE_ZEROED (1u << 4)	   /* the caller's region is all zero now */
 #define QUIRE_CHECK_RACE (1u << 5) /* catch two racing frees of one page */
 #define QUIRE_LOCK_TIMES (1u << 6) /* measure how long zone locks are held */
+/* Nodes are the machine's: memory is bound to them, CPUs and distances are
+ * theirs. Needs libnuma, else the machine counts as one node. */
+#define QUIRE_NUMA (1u << 7)
+/* The memory is pinned or known to a device: it never goes back to the system.
+ */
+#define QUIRE_PINNED (1u << 8)
+
+/* How free memory goes back to the system. */
+enum quire_give_back {
+	QUIRE_GIVE_NONE = 0, /* it does not */
+	QUIRE_GIVE_DONTNEED, /* MADV_DONTNEED: at once, known to be zero after
+			      */
+	QUIRE_GIVE_FREE,     /* MADV_FREE: when the system needs it */
+	QUIRE_GIVE_REMOVE,   /* MADV_REMOVE: punches a hole in a shared file */
+};
+
+/* struct quire_options.min_free: 4 * sqrt(KiB of memory) KiB, as Linux has it.
+ */
+#define QUIRE_MIN_FREE_AUTO UINT64_MAX
 
 /*
  * Options. Start from QUIRE_OPTIONS_INIT; 0 means the default everywhere.
@@ -105,10 +161,13 @@ enum quire_way {
  * Each can be overridden by the environment, QUIRE_CONF=key:value,...
  * with the keys size, backing (1g, 2m, thp, base, several joined by '+'),
  * way (rseq, trylock, bound), cpus, decay_ms, renew, prefault, mlock, dontfork,
- * race, lock_times (0 or 1) and debug (memblock, init, joined by '+'). Sizes
- * take K, M, G, T. An unknown key or value is reported and skipped, and so is
- * the size of a region that the caller brings, or a key about memory for
- * QUIRE_OFFSETS.
+ * race, lock_times, numa, pinned (0 or 1), nodes, distances (numbers joined by
+ * '+', row by row), dma32, movable, device, cma (sizes), min_free (a size or
+ * auto), watermark_scale, wait_ms, policy (local, interleave), give_back (none,
+ * dontneed, free, remove), give_delay_ms, give_rate, give_floor, and debug
+ * (memblock, init, joined by '+'). Sizes take K, M, G, T. An unknown key or
+ * value is reported and skipped, and so is the size of a region that the caller
+ * brings, or a key about memory for QUIRE_OFFSETS.
  */
 struct quire_options {
 	size_t struct_size; /* sizeof(struct quire_options) of the caller */
@@ -128,7 +187,6 @@ struct quire_options {
 	 * times as many. */
 	unsigned cpus;
 	unsigned decay_ms; /* idle lists are given back after; default 1000 */
-	unsigned nr_zones; /* default 1 */
 	/*
 	 * Compaction by allocation: of every QUIRE_RENEW_MAX blocks that were
 	 * freed on a CPU and could serve it next, how many go back to their
@@ -137,17 +195,60 @@ struct quire_options {
 	 * freed last is handed out first.
 	 */
 	unsigned renew;
-	/*
-	 * Bytes of the zones below the last, from the bottom, multiples of
-	 * 2 MiB; the last zone gets the rest. Zones meet at 2 MiB boundaries of
-	 * pfns: in a region that starts inside 2 MiB, the first zone gets up to
-	 * the next one more.
-	 */
-	uint64_t zone_size[QUIRE_MAX_ZONES];
 	/* Told every message (no newline); default: one line on stderr. Must
 	 * not call back into the allocator. */
 	void (*report)(void *arg, const char *message);
 	void *report_arg;
+
+	/*
+	 * Nodes, each a part of the region: of node_size[] bytes, multiples of
+	 * 2 MiB, the last one gets the rest; or, with no sizes, equal parts.
+	 * Default 1, with QUIRE_NUMA those of the machine that have memory.
+	 */
+	unsigned nodes;
+	uint64_t node_size[QUIRE_MAX_NODES];
+	/* nodes x nodes, row by row, 10 from a node to itself, symmetric;
+	 * copied. Default: 10 and 20, with QUIRE_NUMA the machine's. */
+	const uint8_t *distances;
+	/* The node of a CPU number; asked at creation, must be below `nodes`.
+	 * Default: equal parts of the CPUs, with QUIRE_NUMA the machine's. */
+	unsigned (*cpu_node)(void *arg, unsigned cpu);
+	void *cpu_node_arg;
+	/*
+	 * Bytes of each zone but NORMAL, which gets the rest and is not empty;
+	 * multiples of 2 MiB. DMA32 is the region's start and DEVICE its end,
+	 * whatever nodes these are; MOVABLE is taken from all nodes' ends
+	 * alike. Zones and nodes meet at 2 MiB boundaries of pfns: in a region
+	 * that starts inside 2 MiB, the first gets up to the next one more.
+	 */
+	uint64_t zone_size[QUIRE_NR_ZONES];
+	uint64_t
+		cma_size; /* bytes of NORMAL, from its nodes' ends alike, CMA */
+	/*
+	 * Bytes that only QUIRE_ATOMIC, QUIRE_HIGH and QUIRE_MEMALLOC reach,
+	 * over all zones but DEVICE in proportion. Default 0: every page can be
+	 * had by every call.
+	 */
+	uint64_t min_free;
+	/* low is this part of 10,000 of a zone above min, high as much above
+	 * low; default 10, at most 3,000. */
+	unsigned watermark_scale;
+	/*
+	 * Of each zone a share is kept from calls that could use a higher one
+	 * too: the pages of the node's higher zones divided by this. Default
+	 * 256 for DMA32, 32 for NORMAL; UINT32_MAX: nothing is kept.
+	 */
+	unsigned lowmem_ratio[QUIRE_NR_ZONES];
+	struct quire_policy policy; /* of calls that name none */
+	unsigned wait_ms;	    /* of QUIRE_WAIT; default 1000 */
+	/*
+	 * Free 2 MiB blocks that were not used for give_delay_ms (default
+	 * 10,000) go back to the system in quire_maintain(), at most give_rate
+	 * bytes a second (0: any), while more than give_floor bytes are free.
+	 */
+	enum quire_give_back give_back;
+	unsigned give_delay_ms;
+	uint64_t give_rate, give_floor;
 };
 
 #define QUIRE_RENEW_MAX 64
@@ -185,7 +286,8 @@ struct quire_info {
 	enum quire_backing table_backing; /* THP or BASE */
 	enum quire_way way;		  /* in use */
 	unsigned cpus;			  /* page list sets */
-	unsigned nr_zones;
+	unsigned nodes;
+	unsigned zones;	       /* with pages, of all nodes */
 	uint64_t trimmed_head; /* bytes cut to reach a page's start */
 	uint64_t trimmed_tail; /* bytes cut after the last whole page */
 	uint64_t table_bytes;  /* reserved for tables, page list sets apart */
@@ -204,7 +306,8 @@ QUIRE_API const char *quire_backing_name(enum quire_backing backing);
 /* ------------------------------------------------------------------ */
 /* Allocating                                                          */
 
-/* Flags of an allocation. Unknown bits are EINVAL. */
+/* Flags of an allocation. Unknown bits, and those that contradict each other,
+ * are EINVAL. */
 #define QUIRE_ZERO (1u << 0)	/* pages read as zero (not with offsets) */
 #define QUIRE_NORETRY (1u << 1) /* fail without draining other CPUs first */
 /*
@@ -213,21 +316,53 @@ QUIRE_API const char *quire_backing_name(enum quire_backing backing);
  * interrupted any call of quire's.
  */
 #define QUIRE_NOLOCK (1u << 2)
-/* Zone z or one below it; default: the highest. */
-#define QUIRE_ZONE(z) (((unsigned)(z) + 1u) << 4)
-#define QUIRE_ZONE_MASK (0xfu << 4)
+/* Waits for pages to come back, in line with others who do, options.wait_ms at
+ * most; then fails with ETIMEDOUT. */
+#define QUIRE_WAIT (1u << 3)
+/* Reclaims and waits until there are pages. Only what no zone could ever hold
+ * fails, with EINVAL. */
+#define QUIRE_NOFAIL (1u << 4)
+/*
+ * May use some of what min_free keeps: HIGH one half, ATOMIC, which neither
+ * reclaims nor waits, one fourth, both together five eighths, MEMALLOC all of
+ * it. MEMALLOC is for who frees memory soon: shrinkers have it by themselves.
+ */
+#define QUIRE_HIGH (1u << 5)
+#define QUIRE_ATOMIC (1u << 6)
+#define QUIRE_MEMALLOC (1u << 7)
+/* Mobility; default: unmovable. */
+#define QUIRE_MOVABLE (1u << 8)	    /* can be moved: may lie in MOVABLE zones */
+#define QUIRE_RECLAIMABLE (1u << 9) /* can be given up: caches */
+#define QUIRE_CMA (1u << 10)	    /* with MOVABLE: CMA blocks will do too */
+/* Zones; default: NORMAL, with QUIRE_MOVABLE MOVABLE, and those below it. */
+#define QUIRE_DMA32 (1u << 11)	/* DMA32 alone */
+#define QUIRE_DEVICE (1u << 12) /* DEVICE alone */
+/* From this node, and with THISNODE from no other; overrides the policy. */
+#define QUIRE_THISNODE (1u << 13)
+#define QUIRE_NODE(n) (((unsigned)(n) + 1u) << 16)
+#define QUIRE_NODE_MASK (0x1fu << 16)
 
 /*
  * Allocates 2^order contiguous pages aligned to their size; returns the
  * descriptor of the first, the head. The caller holds one reference. Contents
  * (without QUIRE_ZERO) and the private word are unspecified; page flags are 0.
- * Errors: ENOMEM, after every CPU's lists were drained and no run was left
- * (if membarrier fails they are not, which is reported);
- * EINVAL (order, flags); ENOTSUP (QUIRE_ZERO with offsets); EPERM (child of a
- * fork).
+ * Errors: ENOMEM, after every CPU's lists were drained, shrinkers had their
+ * turns and no run was left above what is reserved
+ * (if membarrier fails lists are not drained, which is reported);
+ * EINVAL (order, flags, node); ENOTSUP (QUIRE_ZERO with offsets or
+ * QUIRE_DEVICE); EPERM (child of a fork); ETIMEDOUT (QUIRE_WAIT).
  */
 QUIRE_API struct quire_page *quire_alloc_pages(struct quire *q, unsigned order,
 					       unsigned flags);
+/*
+ * The same by a policy (NULL: the allocator's own) and, with QUIRE_WAIT, for
+ * wait_ms milliseconds at most (0: options.wait_ms). EINVAL also for a policy
+ * that names no node, or one that is not there; with BIND, no node with memory
+ * for these flags.
+ */
+QUIRE_API struct quire_page *
+quire_alloc_pages_with(struct quire *q, unsigned order, unsigned flags,
+		       struct quire_policy *policy, unsigned wait_ms);
 
 /*
  * Gives up the caller's reference to a block allocated with this order, and
@@ -362,11 +497,150 @@ QUIRE_API int quire_cpu_unbind(struct quire *q);
 QUIRE_API int quire_drain_all(struct quire *q);
 
 /*
- * Timed work that is due: page lists idle for decay_ms are drained. The slow
- * paths of other calls do the same, so calling it is needed only where no
- * calls happen. Returns how many CPUs' lists were drained, in each zone.
+ * Timed work that is due: page lists idle for decay_ms are drained, zones below
+ * their low watermark reclaimed up to high, free memory given back. The slow
+ * paths of other calls drain idle lists too, so calling it is needed only where
+ * no calls happen, or for the rest. Returns how many CPUs' lists were drained,
+ * in each zone.
  */
 QUIRE_API int quire_maintain(struct quire *q);
+
+/* ------------------------------------------------------------------ */
+/* Policy: nodes, zones, mobility                                      */
+
+/*
+ * Distances between nodes, nodes x nodes, row by row; every node's zonelist is
+ * built anew. Allocations that are walking the old ones go on. Errors: EINVAL
+ * and a report (below 10, not 10 from a node to itself, not symmetric).
+ */
+QUIRE_API int quire_set_distances(struct quire *q, const uint8_t *distances);
+QUIRE_API int quire_distance(const struct quire *q, unsigned from, unsigned to);
+/* The node of a block, and that of the CPU the caller runs on. */
+QUIRE_API int quire_page_node(const struct quire *q,
+			      const struct quire_page *page);
+QUIRE_API int quire_this_node(const struct quire *q);
+
+/*
+ * What the 2 MiB blocks of [pfn, pfn + pages) are there for from now on: CMA,
+ * ISOLATED, or back to UNMOVABLE, MOVABLE or RECLAIMABLE. Both numbers are
+ * multiples of 512. Live blocks stay; what is freed goes where the type says.
+ * Errors: EINVAL and a report (range, type), EBUSY (a live block of order 9 or
+ * more reaches in).
+ */
+QUIRE_API int quire_set_mobility(struct quire *q, uint64_t pfn, uint64_t pages,
+				 enum quire_mobility type);
+/* Of the 2 MiB block of a page; -1: wholly free, or of order 9 and more. */
+QUIRE_API int quire_mobility(const struct quire *q, uint64_t pfn);
+
+QUIRE_API const char *quire_zone_name(enum quire_zone kind);
+QUIRE_API const char *quire_mobility_name(enum quire_mobility type);
+
+/* A zone, pages throughout. */
+struct quire_zone_info {
+	unsigned node;
+	enum quire_zone kind;
+	uint64_t first_pfn, pages;
+	uint64_t free;			    /* parked pages are not */
+	uint64_t free_type[QUIRE_NR_TYPES]; /* of them, in broken blocks */
+	uint64_t free_whole;		    /* and in whole ones */
+	uint64_t min, low, high;	    /* watermarks, boost left out */
+	uint64_t boost;			    /* added to low and high */
+	/* Kept from calls whose highest zone is that one. */
+	uint64_t reserve[QUIRE_NR_ZONES];
+	/* Blocks of other types that became another's, or lent it a run. */
+	uint64_t claims, steals;
+};
+
+/* Zone n, 0 <= n < info.zones, by node and kind; info_size is the caller's. */
+QUIRE_API int quire_zone_info(const struct quire *q, unsigned n,
+			      struct quire_zone_info *info, size_t info_size);
+
+/* ------------------------------------------------------------------ */
+/* Pressure: shrinkers, reserves, giving back                          */
+
+/* What a shrinker is told. */
+struct quire_shrink {
+	struct quire *q;
+	unsigned node;	   /* pages are wanted there */
+	unsigned order;	   /* of the allocation that falls short */
+	uint64_t pages;	   /* wanted in all */
+	unsigned priority; /* 12: a 4,096th of what there is, ... 0: all */
+};
+
+/*
+ * Who can free pages when memory is short. The struct is the caller's and must
+ * stay until quire_shrinker_unregister() returned. Both functions are called by
+ * any thread, several at a time, never with a lock of quire's held; they may
+ * allocate (what they get may come from the reserve, and no shrinker is called
+ * for it) and free, but must not wait for a thread that allocates.
+ */
+struct quire_shrinker {
+	const char *name;
+	/* Pages it could free now; 0: none. */
+	uint64_t (*count)(struct quire_shrinker *shrinker,
+			  const struct quire_shrink *want);
+	/* Frees about so many pages; returns how many, or QUIRE_SHRINK_STOP
+	 * when it cannot go on now. */
+	uint64_t (*scan)(struct quire_shrinker *shrinker,
+			 const struct quire_shrink *want, uint64_t pages);
+	void *arg;	/* the owner's */
+	uint64_t batch; /* pages a scan at most; 0: 128 */
+	void *state;	/* quire's own; NULL before it is registered */
+};
+
+#define QUIRE_SHRINK_STOP UINT64_MAX
+
+/*
+ * Errors: EEXIST (registered already), EINVAL (no count or scan), ENOMEM; of
+ * unregister EINVAL (not registered), EBUSY (called by the shrinker itself, as
+ * it runs). Unregister waits until no thread runs it.
+ */
+QUIRE_API int quire_shrinker_register(struct quire *q,
+				      struct quire_shrinker *shrinker);
+QUIRE_API int quire_shrinker_unregister(struct quire *q,
+					struct quire_shrinker *shrinker);
+/* Lets shrinkers free about so many pages of a node now; returns how many they
+ * say they did, -1 with EINVAL for a node that is not there. */
+QUIRE_API int64_t quire_reclaim(struct quire *q, unsigned node, uint64_t pages);
+/*
+ * A thread for each node that reclaims when one of its zones falls below low,
+ * up to high, and calls quire_maintain() every decay_ms. Errors: EBUSY (they
+ * run), EINVAL (they do not), EAGAIN. quire_destroy() stops them. A child of a
+ * fork has none.
+ */
+QUIRE_API int quire_reclaim_start(struct quire *q);
+QUIRE_API int quire_reclaim_stop(struct quire *q);
+
+/*
+ * A reserve of `blocks` blocks for one purpose, so that it always gets on: an
+ * allocation comes from the allocator while that has any at once, else from the
+ * reserve; a freed block refills the reserve first. With QUIRE_WAIT an
+ * allocation waits for blocks of the pool to come back (wait_ms; 0:
+ * options.wait_ms), without fails with ENOMEM. flags are for all of the pool's
+ * allocations. Destroy: EBUSY, while blocks are out.
+ */
+struct quire_mempool;
+QUIRE_API struct quire_mempool *quire_mempool_create(struct quire *q,
+						     unsigned order,
+						     unsigned flags,
+						     unsigned blocks);
+QUIRE_API int quire_mempool_destroy(struct quire_mempool *pool);
+QUIRE_API struct quire_page *quire_mempool_alloc(struct quire_mempool *pool,
+						 unsigned flags,
+						 unsigned wait_ms);
+QUIRE_API int quire_mempool_free(struct quire_mempool *pool,
+				 struct quire_page *page);
+
+/*
+ * Gives free 2 MiB blocks back to the system now, those free longest first, at
+ * most so many bytes; returns how many bytes went. Errors: ENOTSUP
+ * (QUIRE_PINNED or QUIRE_MLOCK, offsets, give_back none, or a backing that
+ * cannot).
+ */
+QUIRE_API int64_t quire_give_back(struct quire *q, uint64_t bytes);
+/* Asks the system for hugepages again behind blocks in full use that went back
+ * before (MADV_COLLAPSE); returns how many it gave. Errors: ENOTSUP. */
+QUIRE_API int quire_collapse(struct quire *q);
 
 /* ------------------------------------------------------------------ */
 /* Counters                                                            */
@@ -391,6 +665,13 @@ struct quire_stat {
 	uint64_t refused;    /* frees, gets, puts, private words refused */
 	uint64_t zone_locks; /* zone lock acquisitions, to alloc or free */
 	uint64_t zeroed;     /* pages cleared for QUIRE_ZERO */
+	uint64_t claims;    /* 2 MiB blocks that changed their type, to serve */
+	uint64_t steals;    /* runs taken from a block of another type */
+	uint64_t waits;	    /* calls that waited in line */
+	uint64_t timeouts;  /* of them, those that got nothing */
+	uint64_t reclaims;  /* calls that had shrinkers called */
+	uint64_t reclaimed; /* pages shrinkers say they freed */
+	uint64_t given_back; /* bytes that went back to the system */
 	/*
 	 * With QUIRE_LOCK_TIMES, else 0: ns that a zone's lock was held, of 999
 	 * in 1000 holds at most (to an eighth), and the longest. A holder that

@@ -35,7 +35,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "debug.h"
+#include "platform/linux.h"
 #include "platform/rseq.h"
 
 #ifndef MAP_HUGE_SHIFT
@@ -44,14 +44,9 @@
 #ifndef MADV_POPULATE_WRITE
 #define MADV_POPULATE_WRITE 23
 #endif
-
-static bool injected(enum fault_point point, int error)
-{
-	if (!fault_hit(point))
-		return false;
-	errno = error;
-	return true;
-}
+#ifndef MADV_COLLAPSE
+#define MADV_COLLAPSE 25
+#endif
 
 void *platform_reserve(size_t size, size_t align)
 {
@@ -198,28 +193,113 @@ void platform_dofork(void *addr, size_t size)
 	madvise(addr, size, MADV_DOFORK);
 }
 
-/*
- * Possible, not online: a CPU that is plugged in later has a set. The file
- * reads "0-63" or "0,2-5"; the last number is the highest.
- */
-unsigned platform_possible_cpus(void)
+/* Of Linux's answers that say try again, as many as are believed. */
+enum { TRIES = 100 };
+
+static bool try_again(unsigned *tries)
+{
+	if ((errno != EAGAIN && errno != EINTR) || ++*tries >= TRIES)
+		return false;
+	sched_yield();
+	return true;
+}
+
+/* Linux would round a size up, and take what is behind it. */
+static int advise(void *addr, size_t size, int advice)
+{
+	unsigned tries = 0;
+
+	if (!linux_whole_pages(addr, size)) {
+		errno = EINVAL;
+		return -1;
+	}
+	while (madvise(addr, size, advice) != 0)
+		if (!try_again(&tries))
+			return -1;
+	return 0;
+}
+
+int platform_give_back(void *addr, size_t size, enum platform_give how)
+{
+	static const int advice[] = {
+		[PLATFORM_GIVE_DONTNEED] = MADV_DONTNEED,
+		[PLATFORM_GIVE_FREE] = MADV_FREE,
+		[PLATFORM_GIVE_REMOVE] = MADV_REMOVE,
+	};
+
+	if (injected(FAULT_MADVISE, EAGAIN))
+		return -1;
+	if ((unsigned)how >= sizeof(advice) / sizeof(advice[0])) {
+		errno = EINVAL;
+		return -1;
+	}
+	return advise(addr, size, advice[how]);
+}
+
+int platform_collapse(void *addr, size_t size)
+{
+	if (injected(FAULT_MADVISE, ENOMEM))
+		return -1;
+	/* An unknown advice is refused even for nothing. */
+	if (madvise(NULL, 0, MADV_COLLAPSE) != 0) {
+		errno = ENOTSUP;
+		return -1;
+	}
+	return advise(addr, size, MADV_COLLAPSE);
+}
+
+bool platform_resident(void *addr, size_t size, size_t *bytes)
+{
+	size_t page = linux_page_size(), found = 0, step;
+	unsigned char there[512];
+	unsigned tries = 0;
+
+	if (!linux_whole_pages(addr, size)) {
+		errno = EINVAL;
+		return false;
+	}
+	for (size_t at = 0; at < size; at += step) {
+		step = size - at;
+		if (step > sizeof(there) * page)
+			step = sizeof(there) * page;
+		while (mincore((char *)addr + at, step, there) != 0)
+			if (!try_again(&tries))
+				return false;
+		for (size_t i = 0; i < step / page; i++)
+			found += there[i] & 1;
+	}
+	*bytes = found * page;
+	return true;
+}
+
+/* Such a file reads "0-63" or "0,2-5"; the last number is the highest. */
+bool linux_highest(const char *path, unsigned *highest)
 {
 	char text[256];
-	int fd = open("/sys/devices/system/cpu/possible", O_RDONLY | O_CLOEXEC);
+	const char *last = text;
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
 	ssize_t length = fd < 0 ? -1 : read(fd, text, sizeof(text) - 1);
-	long configured = sysconf(_SC_NPROCESSORS_CONF);
 
 	if (fd >= 0)
 		close(fd);
-	if (length > 0) {
-		const char *last = text;
+	if (length <= 0)
+		return false;
+	text[length] = '\0';
+	for (const char *c = text; *c; c++)
+		if (*c == '-' || *c == ',')
+			last = c + 1;
+	*highest = (unsigned)strtoul(last, NULL, 10);
+	return true;
+}
 
-		text[length] = '\0';
-		for (const char *c = text; *c; c++)
-			if (*c == '-' || *c == ',')
-				last = c + 1;
-		return (unsigned)strtoul(last, NULL, 10) + 1;
-	}
+/* Possible, not online: a CPU that is plugged in later has a set. */
+unsigned platform_possible_cpus(void)
+{
+	long configured = sysconf(_SC_NPROCESSORS_CONF);
+	unsigned highest;
+
+	if (linux_highest("/sys/devices/system/cpu/possible", &highest))
+		return highest + 1;
 	return configured > 0 ? (unsigned)configured : 1;
 }
 
@@ -336,9 +416,64 @@ void platform_park(_Atomic uint32_t *word, uint32_t value)
 	syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, value, NULL, NULL, 0);
 }
 
+bool platform_park_for(_Atomic uint32_t *word, uint32_t value, uint64_t ns)
+{
+	const struct timespec most = {
+		.tv_sec = (time_t)(ns / 1000000000),
+		.tv_nsec = (long)(ns % 1000000000),
+	};
+
+	return syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, value, &most, NULL,
+		       0) == 0 ||
+	       errno != ETIMEDOUT;
+}
+
 void platform_unpark(_Atomic uint32_t *word, int n)
 {
 	syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, n, NULL, NULL, 0);
+}
+
+static void *thread_main(void *arg)
+{
+	struct platform_thread *thread = arg;
+
+	pthread_setname_np(pthread_self(), thread->name);
+	thread->run(thread->arg);
+	return NULL;
+}
+
+int platform_thread_start(struct platform_thread *thread,
+			  void (*run)(void *arg), void *arg, const char *name)
+{
+	sigset_t all, before;
+	pthread_t made;
+	int error;
+
+	thread->run = run;
+	thread->arg = arg;
+	snprintf(thread->name, sizeof(thread->name), "%s", name);
+	/* A thread begins with the signals that its maker has blocked. */
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &before);
+	error = fault_hit(FAULT_KEY)
+			? EAGAIN
+			: pthread_create(&made, NULL, thread_main, thread);
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	if (error) {
+		errno = error;
+		return -1;
+	}
+	thread->handle = (uintptr_t)made;
+	return 0;
+}
+
+void platform_thread_join(struct platform_thread *thread)
+{
+	int before;
+
+	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &before);
+	pthread_join((pthread_t)thread->handle, NULL);
+	pthread_setcancelstate(before, &before);
 }
 
 void platform_nap(void)

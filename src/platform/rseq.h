@@ -35,8 +35,8 @@
 
 #include "platform/cc.h"
 
-/* log2 of the distance of two CPUs' sets: 8 KiB */
-#define CPU_SET_SHIFT 13
+/* log2 of the distance of two CPUs' sets: 16 KiB */
+#define CPU_SET_SHIFT 14
 
 #if (defined(__x86_64__) || defined(__aarch64__)) && defined(__has_include)
 #if __has_include(<sys/rseq.h>)

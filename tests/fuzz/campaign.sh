@@ -6,7 +6,7 @@
 # there in crash-TARGET/ (libfuzzer) or found-TARGET/default/crashes/ (afl), and
 # the exit status is 1; 77 where the compiler is missing. Started by `make fuzz`
 # and `make fuzz-afl`, which set: top_srcdir, FUZZ_CFLAGS, FUZZ_CORE and
-# FUZZ_TOOLS (sources from top_srcdir), FUZZ_LIBS, FUZZ_CC.
+# FUZZ_TOOLS (sources from top_srcdir), FUZZ_CORE_LIBS, FUZZ_LIBS, FUZZ_CC.
 set -u
 engine=$1 seconds=$2
 folder=fuzz-$engine
@@ -46,8 +46,8 @@ build() { # TARGET LIBRARY...
 	echo "building $folder/fuzz_$target"
 	# shellcheck disable=SC2086
 	AFL_QUIET=1 $cc -g -O1 -fno-omit-frame-pointer $flags $quick \
-		-fno-sanitize-recover=all $FUZZ_CFLAGS $files "$@" \
-		-o "$folder/fuzz_$target" || exit 1
+		-fno-sanitize-recover=all $FUZZ_CFLAGS $files \
+		$FUZZ_CORE_LIBS "$@" -o "$folder/fuzz_$target" || exit 1
 }
 
 # New inputs of libFuzzer's go to new-TARGET/; merge what is worth keeping with

@@ -87,6 +87,6 @@ check_target() { # TARGET WORD...
 }
 
 check_target alloc runs overlap order holders flags private zero enomem \
-	refused reports conservation last
+	refused reports conservation zone node reserve kept last
 check_target trace end order lines lost script
 echo "1..$n"

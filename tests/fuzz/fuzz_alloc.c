@@ -7,11 +7,12 @@
  * The first bytes choose the options, then each operation is a byte and its
  * arguments. After every operation the counters must agree, at intervals and at
  * the end all that can be seen. One thread runs, so that ENOMEM is right only
- * where the reference has no aligned free run: pages parked in another CPU's
- * list are no excuse. QUIRE_NORETRY and QUIRE_NOLOCK may fail early.
+ * where the reference has no aligned free run, in a zone that the call may use
+ * and above what it must leave there: pages parked in another CPU's list are no
+ * excuse. QUIRE_NORETRY and QUIRE_NOLOCK may fail early.
  *
  * QUIRE_FUZZ_PLANT: overlap, order, holders, flags, private, zero, enomem,
- * refused, reports, conservation, runs, last.
+ * refused, reports, conservation, runs, zone, node, reserve, kept, last.
  */
 #include "fuzz.h"
 
@@ -41,6 +42,22 @@ struct block {
 	bool named; /* has a private word */
 };
 
+struct zone {
+	uint64_t first, end; /* pfns */
+	unsigned node;
+	enum quire_zone kind;
+	uint64_t min, reserve[QUIRE_NR_ZONES];
+	uint64_t free; /* pages, wherever they are parked */
+};
+
+/* What is asked for, and where it may come from. */
+struct call {
+	unsigned order, flags;
+	bool exact;
+	uint32_t nodes;
+	enum quire_zone highest;
+};
+
 struct model {
 	struct fuzz_input in;
 	struct quire *q;
@@ -49,7 +66,11 @@ struct model {
 
 	uint64_t first, end, pages; /* pfns */
 	unsigned nr_zones;
-	uint64_t zone_first[QUIRE_MAX_ZONES + 1]; /* pfns; last: the end */
+	struct zone zone[QUIRE_MAX_ZONES];
+	uint8_t *kept; /* by 2 MiB: CMA, ISOLATED, or 0 */
+	uint8_t *first_kept;
+	uint32_t nr_kept;
+	bool has_highatomic; /* a zone is large enough for it */
 
 	/* By pfn - first. */
 	uint32_t *holder; /* 1 + the first page of its block; 0: free */
@@ -97,27 +118,129 @@ static bool run_is_free(const struct model *m, uint64_t pfn, uint64_t size)
 	return true;
 }
 
-/* Whether zones 0 to zone have an aligned free run of this order. */
-static bool has_run(const struct model *m, unsigned zone, unsigned order)
+static struct zone *zone_at(struct model *m, uint64_t pfn)
 {
-	uint64_t size = UINT64_C(1) << order;
+	struct zone *zone = m->zone;
 
-	for (unsigned z = 0; z <= zone; z++) {
-		uint64_t pfn = (m->zone_first[z] + size - 1) & ~(size - 1);
+	while (pfn >= zone->end)
+		zone++;
+	return zone;
+}
 
-		for (; pfn + size <= m->zone_first[z + 1]; pfn += size)
-			if (run_is_free(m, pfn, size))
-				return true;
-	}
+static uint8_t *kept_at(const struct model *m, uint64_t pfn)
+{
+	return &m->kept[pfn / BLOCK_PAGES - m->first / BLOCK_PAGES];
+}
+
+static uint64_t free_of_kept(const struct model *m, const struct zone *zone,
+			     enum quire_mobility type)
+{
+	uint64_t n = 0;
+
+	for (uint64_t pfn = zone->first; m->nr_kept && pfn < zone->end; pfn++)
+		n += *kept_at(m, pfn) == type && !m->holder[pfn - m->first];
+	return n;
+}
+
+static bool takes_cma(const struct call *call)
+{
+	return call->flags & QUIRE_CMA && !call->exact;
+}
+
+static uint64_t usable(const struct model *m, const struct zone *zone,
+		       const struct call *call)
+{
+	uint64_t n = zone->free - free_of_kept(m, zone, QUIRE_TYPE_ISOLATED);
+
+	if (fuzz_planted("kept"))
+		return zone->free;
+	return takes_cma(call) ? n : n - free_of_kept(m, zone, QUIRE_TYPE_CMA);
+}
+
+/* Larger blocks are made of 2 MiB ones that are kept for nothing. */
+static bool run_serves(const struct model *m, const struct call *call,
+		       uint64_t pfn)
+{
+	uint8_t kept = *kept_at(m, pfn);
+
+	if (fuzz_planted("kept"))
+		return true;
+	if (UINT64_C(1) << call->order < BLOCK_PAGES)
+		return !kept || (kept == QUIRE_TYPE_CMA && takes_cma(call));
+	for (uint64_t at = 0; at < UINT64_C(1) << call->order;
+	     at += BLOCK_PAGES)
+		if (*kept_at(m, pfn + at))
+			return false;
+	return true;
+}
+
+static bool is_allowed(const struct zone *zone, const struct call *call)
+{
+	if (!(call->nodes >> zone->node & 1) && !fuzz_planted("node"))
+		return false;
+	if (fuzz_planted("zone"))
+		return zone->kind == QUIRE_ZONE_NORMAL;
+	if (call->highest == QUIRE_ZONE_DEVICE)
+		return zone->kind == QUIRE_ZONE_DEVICE;
+	return zone->kind <= call->highest;
+}
+
+/* Free pages that the call must leave. */
+static uint64_t floor_of(const struct zone *zone, const struct call *call)
+{
+	uint64_t pages = zone->min;
+
+	if (zone->kind == QUIRE_ZONE_DEVICE || call->flags & QUIRE_MEMALLOC ||
+	    fuzz_planted("reserve"))
+		return 0;
+	if (call->flags & QUIRE_HIGH)
+		pages -= pages / 2;
+	if (call->flags & QUIRE_ATOMIC)
+		pages -= pages / 4;
+	return pages + zone->reserve[call->highest];
+}
+
+static bool zone_has_room(const struct model *m, const struct zone *zone,
+			  const struct call *call)
+{
+	uint64_t size = UINT64_C(1) << call->order;
+	uint64_t pfn = (zone->first + size - 1) & ~(size - 1);
+
+	if (usable(m, zone, call) < floor_of(zone, call) + size)
+		return false;
+	for (; pfn + size <= zone->end; pfn += size)
+		if (run_is_free(m, pfn, size) && run_serves(m, call, pfn))
+			return true;
+	return false;
+}
+
+static bool has_room(const struct model *m, const struct call *call)
+{
+	for (unsigned z = 0; z < m->nr_zones; z++)
+		if (is_allowed(&m->zone[z], call) &&
+		    zone_has_room(m, &m->zone[z], call))
+			return true;
 	return fuzz_planted("enomem");
+}
+
+/* Kept blocks are wholly free by themselves, not as parts of larger runs. */
+static bool is_one_run(const struct model *m, uint64_t pfn, uint64_t size)
+{
+	for (uint64_t at = 0; size > BLOCK_PAGES && at < size;
+	     at += BLOCK_PAGES)
+		if (*kept_at(m, pfn + at) ||
+		    (m->has_highatomic &&
+		     quire_mobility(m->q, pfn + at) == QUIRE_TYPE_HIGHATOMIC))
+			return false;
+	return true;
 }
 
 static void count_runs(const struct model *m, uint64_t runs[QUIRE_NR_ORDERS])
 {
 	memset(runs, 0, QUIRE_NR_ORDERS * sizeof(runs[0]));
 	for (unsigned z = 0; z < m->nr_zones; z++) {
-		uint64_t pfn = m->zone_first[z];
-		uint64_t end = m->zone_first[z + 1];
+		uint64_t pfn = m->zone[z].first;
+		uint64_t end = m->zone[z].end;
 
 		while (pfn < end) {
 			unsigned order = 0;
@@ -130,7 +253,8 @@ static void count_runs(const struct model *m, uint64_t runs[QUIRE_NR_ORDERS])
 			       pfn % (UINT64_C(2) << order) == 0 &&
 			       pfn + (UINT64_C(2) << order) <= end &&
 			       run_is_free(m, pfn + (UINT64_C(1) << order),
-					   UINT64_C(1) << order))
+					   UINT64_C(1) << order) &&
+			       is_one_run(m, pfn, UINT64_C(2) << order))
 				order++;
 			runs[order]++;
 			pfn += UINT64_C(1) << order;
@@ -216,6 +340,7 @@ static void model_insert(struct model *m, uint32_t head, unsigned order)
 	};
 	m->heads[m->nr_heads++] = head;
 	m->live_pages += size;
+	zone_at(m, m->first + head)->free -= size;
 	m->allocs++;
 	stamp_block(m, head);
 }
@@ -230,6 +355,7 @@ static void model_erase(struct model *m, uint32_t head)
 	m->heads[block->place] = last;
 	m->blocks[last].place = block->place;
 	m->live_pages -= size;
+	zone_at(m, m->first + head)->free += size;
 	m->frees++;
 }
 
@@ -338,6 +464,26 @@ static void drain(struct model *m)
 	CHECK(m, s.pages_parked == 0, "%" PRIu64 " parked", s.pages_parked);
 }
 
+static void compare_zones(struct model *m)
+{
+	for (unsigned z = 0; z < m->nr_zones; z++) {
+		const struct zone *zone = &m->zone[z];
+		struct quire_zone_info info;
+
+		CHECK(m, quire_zone_info(m->q, z, &info, sizeof(info)) == 0,
+		      "zone %u", z);
+		CHECK(m, info.free == zone->free,
+		      "zone %u: %" PRIu64 " free, not %" PRIu64, z, info.free,
+		      zone->free);
+		for (enum quire_mobility t = QUIRE_TYPE_CMA; t < QUIRE_NR_TYPES;
+		     t++)
+			CHECK(m, info.free_type[t] == free_of_kept(m, zone, t),
+			      "zone %u: %" PRIu64 " of type %u, not %" PRIu64,
+			      z, info.free_type[t], t,
+			      free_of_kept(m, zone, t));
+	}
+}
+
 static void validate(struct model *m)
 {
 	int violations = quire_validate(m->q);
@@ -354,6 +500,7 @@ static void compare_all(struct model *m)
 	drain(m);
 	count_runs(m, expected);
 	compare_runs(m, expected);
+	compare_zones(m);
 	/* Of a large arena every head, and some of the other pages. */
 	for (uint32_t i = 0; i<m->pages; i += m->pages> 65536 ? 61 : 1)
 		check_page(m, i);
@@ -367,139 +514,178 @@ static void compare_all(struct model *m)
 
 /* --- allocations --- */
 
-static unsigned pick_flags(struct model *m, unsigned *zone)
+/* A byte of its own, if the first one says so. */
+static unsigned pick_place(struct model *m, uint8_t byte)
 {
-	uint8_t byte = fuzz_byte(&m->in);
-	unsigned flags = byte & (QUIRE_NORETRY | QUIRE_NOLOCK);
+	static const unsigned types[] = { 0, QUIRE_MOVABLE, QUIRE_RECLAIMABLE,
+					  QUIRE_MOVABLE | QUIRE_CMA };
+	unsigned flags = types[byte % 4];
 
-	*zone = m->nr_zones - 1;
-	if (m->info.address && byte & 1)
-		flags |= QUIRE_ZERO;
-	if (byte & 0x30) {
-		*zone = (byte >> 6) % m->nr_zones;
-		flags |= QUIRE_ZONE(*zone);
-	}
+	if (byte & 4)
+		flags |= byte & 8 ? QUIRE_DEVICE : QUIRE_DMA32;
+	else if (byte & 8)
+		flags |= QUIRE_THISNODE;
+	if (byte & 16)
+		flags |= QUIRE_NODE(byte / 32 % m->info.nodes);
+	if (byte & 64)
+		flags |= QUIRE_HIGH;
+	if (byte & 128)
+		flags |= QUIRE_ATOMIC;
 	return flags;
 }
 
+static struct call pick_call(struct model *m, unsigned order)
+{
+	uint8_t byte = fuzz_byte(&m->in);
+	struct call call = { .order = order,
+			     .flags = byte & (QUIRE_NORETRY | QUIRE_NOLOCK),
+			     .nodes = (1u << m->info.nodes) - 1,
+			     .highest = QUIRE_ZONE_NORMAL };
+	unsigned node = (unsigned)quire_this_node(m->q);
+
+	if (byte & 8)
+		call.flags |= pick_place(m, fuzz_byte(&m->in));
+	else if (byte & 16)
+		call.flags |= byte & 64 ? QUIRE_DMA32 : QUIRE_MOVABLE;
+	if (byte & 32 && byte & 128)
+		call.flags |= QUIRE_MEMALLOC;
+	if (m->info.address && byte & 1 && !(call.flags & QUIRE_DEVICE))
+		call.flags |= QUIRE_ZERO;
+	if (call.flags & QUIRE_MOVABLE)
+		call.highest = QUIRE_ZONE_MOVABLE;
+	if (call.flags & QUIRE_DMA32)
+		call.highest = QUIRE_ZONE_DMA32;
+	if (call.flags & QUIRE_DEVICE)
+		call.highest = QUIRE_ZONE_DEVICE;
+	if (call.flags & QUIRE_NODE_MASK)
+		node = (call.flags & QUIRE_NODE_MASK) / QUIRE_NODE(0) - 1;
+	if (call.flags & QUIRE_THISNODE)
+		call.nodes = 1u << node;
+	return call;
+}
+
 /* A call that came back with nothing, or with less than was asked. */
-static void check_failure(struct model *m, unsigned order, unsigned zone,
-			  unsigned flags)
+static void check_failure(struct model *m, const struct call *call)
 {
 	int error = errno;
 
 	m->failures++;
-	CHECK(m, error == (flags & QUIRE_NOLOCK ? EAGAIN : ENOMEM),
-	      "order %u flags 0x%x: errno %d", order, flags, error);
+	CHECK(m, error == (call->flags & QUIRE_NOLOCK ? EAGAIN : ENOMEM),
+	      "order %u flags 0x%x: errno %d", call->order, call->flags, error);
 	CHECK(m,
-	      flags & (QUIRE_NORETRY | QUIRE_NOLOCK) ||
-		      !has_run(m, zone, order),
-	      "ENOMEM: order %u zone %u flags 0x%x", order, zone, flags);
+	      call->flags & (QUIRE_NORETRY | QUIRE_NOLOCK) ||
+		      !has_room(m, call),
+	      "ENOMEM: order %u flags 0x%x nodes 0x%x", call->order,
+	      call->flags, call->nodes);
 }
 
 static uint32_t checked_index(struct model *m, const struct quire_page *page,
-			      unsigned align, unsigned zone)
+			      const struct call *call)
 {
 	uint64_t pfn = quire_page_to_pfn(m->q, page);
+	const struct zone *zone;
 
-	CHECK(m, pfn >= m->first && pfn < m->zone_first[zone + 1],
-	      "pfn %" PRIu64 " zone %u", pfn, zone);
-	CHECK(m, pfn % (UINT64_C(1) << align) == 0, "pfn %" PRIu64 " order %u",
-	      pfn, align);
+	CHECK(m, pfn >= m->first && pfn < m->end, "pfn %" PRIu64, pfn);
+	CHECK(m, pfn % (UINT64_C(1) << call->order) == 0,
+	      "pfn %" PRIu64 " order %u", pfn, call->order);
+	zone = zone_at(m, pfn);
+	CHECK(m, is_allowed(zone, call),
+	      "pfn %" PRIu64 ", node %u zone %s: flags 0x%x nodes 0x%x", pfn,
+	      zone->node, quire_zone_name(zone->kind), call->flags,
+	      call->nodes);
+	CHECK(m, run_serves(m, call, pfn), "pfn %" PRIu64 ": flags 0x%x, %s",
+	      pfn, call->flags, quire_mobility_name(*kept_at(m, pfn)));
+	CHECK(m, quire_page_node(m->q, page) == (int)zone->node,
+	      "pfn %" PRIu64 ": node %d", pfn, quire_page_node(m->q, page));
 	return (uint32_t)(pfn - m->first);
 }
 
 static void take_block(struct model *m, const struct quire_page *page,
-		       unsigned order, unsigned zone, unsigned flags)
+		       const struct call *call)
 {
-	uint32_t index = checked_index(m, page, order, zone);
+	uint32_t index = checked_index(m, page, call);
 
-	if (flags & QUIRE_ZERO)
-		check_zero(m, index, UINT64_C(1) << order);
-	model_insert(m, index, order);
+	if (call->flags & QUIRE_ZERO)
+		check_zero(m, index, UINT64_C(1) << call->order);
+	model_insert(m, index, call->order);
 	check_page(m, index);
 }
 
-static bool alloc_one(struct model *m, unsigned order, unsigned zone,
-		      unsigned flags, bool by_addr)
+static bool alloc_one(struct model *m, const struct call *call, bool by_addr)
 {
 	struct quire_page *page;
 
 	errno = 0;
 	if (by_addr && m->info.address) {
-		void *addr = quire_alloc_addr(m->q, order, flags);
+		void *addr = quire_alloc_addr(m->q, call->order, call->flags);
 
 		page = addr ? quire_virt_to_page(m->q, addr) : NULL;
 		CHECK(m, !addr || page, "address %p", addr);
 	} else {
-		page = quire_alloc_pages(m->q, order, flags);
+		page = quire_alloc_pages(m->q, call->order, call->flags);
 	}
 	if (page)
-		take_block(m, page, order, zone, flags);
+		take_block(m, page, call);
 	else
-		check_failure(m, order, zone, flags);
+		check_failure(m, call);
 	return page;
 }
 
 static void op_alloc(struct model *m)
 {
 	uint8_t byte = fuzz_byte(&m->in);
-	unsigned zone, flags = pick_flags(m, &zone);
+	struct call call = pick_call(m, byte % QUIRE_NR_ORDERS);
 
-	alloc_one(m, byte % QUIRE_NR_ORDERS, zone, flags, byte & 128);
+	alloc_one(m, &call, byte & 128);
 }
 
 /* Many of one order, mostly until no more can be had. */
 static void op_fill(struct model *m)
 {
 	uint8_t byte = fuzz_byte(&m->in);
-	unsigned zone, flags = pick_flags(m, &zone);
-	unsigned order = byte % 16, left = byte < 64 ? byte * 8u : 4096;
+	struct call call = pick_call(m, byte % 16);
+	unsigned left = byte < 64 ? byte * 8u : 4096;
 
-	while (left-- > 0 && alloc_one(m, order, zone, flags, false))
+	while (left-- > 0 && alloc_one(m, &call, false))
 		;
 }
 
 static void op_alloc_bulk(struct model *m)
 {
 	struct quire_page *pages[BULK];
-	unsigned order = fuzz_byte(&m->in) % 12;
-	unsigned zone, flags = pick_flags(m, &zone);
+	struct call call = pick_call(m, fuzz_byte(&m->in) % 12);
 	size_t n = fuzz_byte(&m->in) % (BULK + 1), got;
+	int error;
 
 	errno = 0;
-	got = quire_alloc_pages_bulk(m->q, order, flags, n, pages);
+	got = quire_alloc_pages_bulk(m->q, call.order, call.flags, n, pages);
+	error = errno;
 	CHECK(m, got <= n, "%zu of %zu", got, n);
-	if (got < n) {
-		int error = errno;
-
-		for (size_t i = 0; i < got; i++)
-			take_block(m, pages[i], order, zone, flags);
-		errno = error;
-		check_failure(m, order, zone, flags);
-		return;
-	}
 	for (size_t i = 0; i < got; i++)
-		take_block(m, pages[i], order, zone, flags);
+		take_block(m, pages[i], &call);
+	errno = error;
+	if (got < n)
+		check_failure(m, &call);
 }
 
 static void op_alloc_exact(struct model *m)
 {
 	uint64_t n = 1 + fuzz_word(&m->in) % 1200;
-	unsigned zone, flags = pick_flags(m, &zone), order = 0;
+	struct call call = pick_call(m, 0);
 	struct quire_page *page;
 	uint32_t index;
 
-	while (UINT64_C(1) << order < n)
-		order++;
+	while (UINT64_C(1) << call.order < n)
+		call.order++;
+	call.exact = true;
 	errno = 0;
-	page = quire_alloc_exact(m->q, n, flags);
+	page = quire_alloc_exact(m->q, n, call.flags);
 	if (!page) {
-		check_failure(m, order, zone, flags);
+		check_failure(m, &call);
 		return;
 	}
-	index = checked_index(m, page, order, zone);
-	if (flags & QUIRE_ZERO)
+	index = checked_index(m, page, &call);
+	if (call.flags & QUIRE_ZERO)
 		check_zero(m, index, n);
 	for (uint32_t i = 0; i < n; i++)
 		model_insert(m, index + i, 0);
@@ -829,9 +1015,9 @@ static void op_bad_alloc(struct model *m)
 	if (kind == 0)
 		order = byte & 64 ? QUIRE_NR_ORDERS : UINT32_MAX - byte;
 	else if (kind == 1)
-		flags = byte & 64 ? 8 : 1u << (8 + byte % 24);
+		flags = byte & 64 ? QUIRE_CMA : 1u << (21 + byte % 11);
 	else if (kind == 2)
-		flags = QUIRE_ZONE(m->nr_zones + byte / 32 % 4);
+		flags = QUIRE_NODE(m->info.nodes + byte / 32 % 4);
 	if (kind == 3 && !m->info.address) {
 		expected = ENOTSUP;
 		flags = QUIRE_ZERO;
@@ -953,6 +1139,88 @@ static void op_move(struct model *m)
 	sched_setaffinity(0, sizeof(one), &one);
 }
 
+/* Whether a live block of order 9 or more reaches in. */
+static bool is_inside_large(const struct model *m, uint64_t pfn)
+{
+	uint64_t head;
+
+	for (uint64_t at = pfn; at < pfn + BLOCK_PAGES; at++) {
+		if (at < m->first || at >= m->end)
+			continue;
+		head = m->holder[at - m->first];
+		if (head && m->blocks[head - 1].order >= 9)
+			return true;
+	}
+	return false;
+}
+
+static void keep(struct model *m, uint64_t pfn, enum quire_mobility type)
+{
+	uint8_t *kept = kept_at(m, pfn);
+
+	m->nr_kept -= *kept != 0;
+	*kept = type >= QUIRE_TYPE_CMA ? (uint8_t)type : 0;
+	m->nr_kept += *kept != 0;
+}
+
+static void op_mobility(struct model *m)
+{
+	static const enum quire_mobility types[] = {
+		QUIRE_TYPE_UNMOVABLE,	QUIRE_TYPE_MOVABLE,
+		QUIRE_TYPE_RECLAIMABLE, QUIRE_TYPE_CMA,
+		QUIRE_TYPE_ISOLATED,	QUIRE_TYPE_HIGHATOMIC
+	};
+	uint8_t byte = fuzz_byte(&m->in);
+	uint64_t blocks = (m->end - 1) / BLOCK_PAGES - m->first / BLOCK_PAGES;
+	uint64_t at = m->first / BLOCK_PAGES + fuzz_byte(&m->in) % (blocks + 2);
+	uint64_t n = 1 + byte / 64;
+	enum quire_mobility type = types[byte % 6];
+	int expected = 0, got;
+
+	for (uint64_t i = at; i < at + n; i++)
+		if (is_inside_large(m, i * BLOCK_PAGES))
+			expected = EBUSY;
+	if (type == QUIRE_TYPE_HIGHATOMIC ||
+	    (at + n - 1) * BLOCK_PAGES >= m->end)
+		expected = EINVAL;
+	errno = 0;
+	got = quire_set_mobility(m->q, at * BLOCK_PAGES, n * BLOCK_PAGES, type);
+	CHECK(m, got == (expected ? -1 : 0) && errno == expected,
+	      "%" PRIu64 " blocks from %" PRIu64 " type %u: %d, errno %d, "
+	      "not %d",
+	      n, at, type, got, errno, expected);
+	m->reports += expected != 0;
+	for (uint64_t i = at; !expected && i < at + n; i++)
+		keep(m, i * BLOCK_PAGES < m->first ? m->first : i * BLOCK_PAGES,
+		     type);
+}
+
+static void op_distances(struct model *m)
+{
+	uint8_t d[QUIRE_MAX_NODES * QUIRE_MAX_NODES];
+	uint8_t byte = fuzz_byte(&m->in);
+	unsigned nr = m->info.nodes;
+	int expected = 0, got;
+
+	for (unsigned i = 0; i < nr; i++)
+		for (unsigned j = 0; j < nr; j++)
+			d[i * nr + j] =
+				i == j ? 10
+				       : (uint8_t)(10 + (i ^ j) * byte % 90);
+	if (byte >= 240) {
+		d[byte % (nr * nr)]--;
+		expected = EINVAL;
+	}
+	errno = 0;
+	m->reports -= m->told;
+	got = quire_set_distances(m->q, d);
+	m->reports += m->told;
+	CHECK(m, got == (expected ? -1 : 0) && errno == expected,
+	      "distances by %u: %d, errno %d", byte, got, errno);
+	for (unsigned i = 0; !expected && i < nr; i++)
+		CHECK(m, quire_distance(m->q, 0, i) == d[i], "node %u", i);
+}
+
 static void op_upkeep(struct model *m)
 {
 	switch (fuzz_byte(&m->in) % 8) {
@@ -974,8 +1242,11 @@ static void op_upkeep(struct model *m)
 	case 5:
 		drain(m);
 		break;
+	case 6:
+		op_mobility(m);
+		break;
 	default:
-		op_move(m);
+		op_distances(m);
 		break;
 	}
 }
@@ -1004,12 +1275,44 @@ static void run_ops(struct model *m)
 	}
 }
 
+/* Before a call fails, what is kept for QUIRE_ATOMIC is anybody's again. */
+static void give_up_highatomic(struct model *m)
+{
+	const struct call call = { .order = QUIRE_MAX_ORDER,
+				   .flags = QUIRE_MOVABLE,
+				   .nodes = (1u << m->info.nodes) - 1,
+				   .highest = QUIRE_ZONE_MOVABLE };
+
+	while (m->has_highatomic && alloc_one(m, &call, false))
+		;
+	while (m->has_highatomic && m->nr_heads)
+		free_one(m, m->heads[0], 0);
+}
+
+static void keep_as_first(struct model *m, uint64_t pfn)
+{
+	uint8_t first = m->first_kept[kept_at(m, pfn) - m->kept];
+
+	if (*kept_at(m, pfn) == first)
+		return;
+	CHECK(m,
+	      quire_set_mobility(m->q, pfn - pfn % BLOCK_PAGES, BLOCK_PAGES,
+				 first ? first : QUIRE_TYPE_MOVABLE) == 0,
+	      "pfn %" PRIu64, pfn);
+	keep(m, pfn, first);
+}
+
 static void free_everything(struct model *m)
 {
 	uint64_t last = fuzz_planted("last");
 
 	for (unsigned how = 0; m->nr_heads > last; how++)
 		free_one(m, m->heads[how % m->nr_heads], how);
+	compare_all(m);
+	for (uint64_t pfn = m->first; pfn < m->end;
+	     pfn = (pfn / BLOCK_PAGES + 1) * BLOCK_PAGES)
+		keep_as_first(m, pfn);
+	give_up_highatomic(m);
 	compare_all(m);
 	compare_runs(m, m->first_runs);
 	if (m->info.way == QUIRE_WAY_BOUND)
@@ -1072,23 +1375,48 @@ static enum arena choose_arena(struct model *m, struct quire_options *options)
 	return arenas[byte % 16];
 }
 
-/* The zones below the last take memory on top of what it was to have. */
+/* Zones and nodes take memory on top of what it was to have. */
 static void choose_zones(struct quire_options *options, enum arena arena,
 			 uint8_t byte)
 {
-	uint64_t below = 0;
+	uint64_t *size = options->zone_size, more = 0;
 
-	options->nr_zones = 1 + byte % 3;
-	for (unsigned z = 0; z + 1 < options->nr_zones; z++) {
-		options->zone_size[z] = (1u + (byte >> (2 + z)) % 2u) * 2 * MIB;
-		below += options->zone_size[z] + 2 * MIB;
-	}
-	if (options->nr_zones > 1 && arena == RESERVED)
-		below += 2 * MIB;
+	if (byte % 3)
+		size[QUIRE_ZONE_DMA32] = (1u + (byte >> 2) % 2u) * 2 * MIB;
+	if (byte % 3 == 2)
+		size[QUIRE_ZONE_MOVABLE] = (1u + (byte >> 3) % 2u) * 2 * MIB;
+	if (byte & 16)
+		size[QUIRE_ZONE_DEVICE] = 2 * MIB;
+	if (byte & 128)
+		options->cma_size = 2 * MIB;
+	options->nodes = 1 + (byte >> 5) % 4;
+	for (unsigned k = 0; k < QUIRE_NR_ZONES; k++)
+		more += size[k] ? size[k] + 2 * MIB : 0;
+	more += options->cma_size ? 6 * MIB : 0;
+	more += (options->nodes - 1) * 4 * MIB;
+	if (more && arena == RESERVED)
+		more += 2 * MIB;
 	if (arena != OFFSETS_LARGE)
-		options->size += below;
-	if (arena == CALLER && options->size > CALLER_SIZE - 4 * MIB)
+		options->size += more;
+	if (arena == CALLER && options->size > CALLER_SIZE - 4 * MIB) {
 		options->size = CALLER_SIZE - 4 * MIB;
+		options->nodes = 1;
+		size[QUIRE_ZONE_DEVICE] = 0;
+	}
+}
+
+static void choose_pressure(struct quire_options *options, uint8_t byte)
+{
+	static const uint64_t min_free[] = { 0, 64 << 10, 256 << 10, MIB };
+
+	options->min_free = min_free[byte / 32 % 4];
+	if (options->min_free >= options->size)
+		options->min_free = 0;
+	if (byte & 128) {
+		options->watermark_scale = 300;
+		options->lowmem_ratio[QUIRE_ZONE_DMA32] = 16;
+		options->lowmem_ratio[QUIRE_ZONE_NORMAL] = UINT32_MAX;
+	}
 }
 
 static void choose_options(struct model *m, struct quire_options *options)
@@ -1106,6 +1434,7 @@ static void choose_options(struct model *m, struct quire_options *options)
 	options->flags |= byte & 4 ? QUIRE_CHECK_RACE : 0;
 	options->flags |= byte & 8 ? QUIRE_LOCK_TIMES : 0;
 	options->decay_ms = byte & 16 ? 1 : 0;
+	choose_pressure(options, byte);
 	options->report = catch_report;
 	options->report_arg = m;
 }
@@ -1119,18 +1448,17 @@ static void bad_create(struct model *m, struct quire_options options,
 		options.size = 0;
 		break;
 	case 1:
-		options.nr_zones = QUIRE_MAX_ZONES + 1 + byte / 8;
+		options.nodes = QUIRE_MAX_NODES + 1 + byte / 8;
 		break;
 	case 2:
-		options.nr_zones = 2;
-		options.zone_size[0] = 2 * MIB + 1 + byte / 8;
+		options.zone_size[byte / 8 % QUIRE_NR_ZONES] =
+			2 * MIB + 1 + byte / 8;
 		break;
 	case 3:
-		options.nr_zones = 2;
-		options.zone_size[0] = -(2 * MIB);
+		options.zone_size[byte / 8 % QUIRE_NR_ZONES] = -(2 * MIB);
 		break;
 	case 4:
-		options.flags |= 1u << (7 + byte / 8 % 25);
+		options.flags |= 1u << (9 + byte / 8 % 23);
 		break;
 	case 5:
 		options.renew = QUIRE_RENEW_MAX + 1 + byte / 8;
@@ -1151,6 +1479,34 @@ static void bad_create(struct model *m, struct quire_options options,
 	m->told = 0;
 }
 
+/* As the allocator says; CMA is a zone's end. */
+static uint64_t lay_out_zone(struct model *m, unsigned z)
+{
+	struct zone *zone = &m->zone[z];
+	struct quire_zone_info info;
+	uint64_t whole;
+
+	CHECK(m, quire_zone_info(m->q, z, &info, sizeof(info)) == 0, "zone %u",
+	      z);
+	*zone = (struct zone){
+		.first = info.first_pfn,
+		.end = info.first_pfn + info.pages,
+		.node = info.node,
+		.kind = info.kind,
+		.min = info.min,
+		.free = info.pages,
+	};
+	memcpy(zone->reserve, info.reserve, sizeof(zone->reserve));
+	m->has_highatomic = m->has_highatomic || info.pages >= 51200;
+	CHECK(m, info.free == info.pages && info.node < m->info.nodes,
+	      "zone %u: %" PRIu64 " free", z, info.free);
+	whole = zone->end - zone->end % BLOCK_PAGES;
+	for (uint64_t i = 0; i < info.free_type[QUIRE_TYPE_CMA];
+	     i += BLOCK_PAGES)
+		keep(m, whole - i - BLOCK_PAGES, QUIRE_TYPE_CMA);
+	return zone->first;
+}
+
 static void lay_out(struct model *m, const struct quire_options *options)
 {
 	uint64_t pfn;
@@ -1160,17 +1516,26 @@ static void lay_out(struct model *m, const struct quire_options *options)
 	m->first = m->info.first_pfn;
 	m->pages = m->info.pages;
 	m->end = m->first + m->pages;
-	m->nr_zones = m->info.nr_zones;
+	m->nr_zones = m->info.zones;
 	CHECK(m, m->pages == options->size / PAGE, "%" PRIu64 " pages",
 	      m->pages);
-	CHECK(m, m->nr_zones == options->nr_zones, "%u zones", m->nr_zones);
+	CHECK(m, m->info.nodes == options->nodes, "%u nodes", m->info.nodes);
+	m->kept = calloc(m->pages / BLOCK_PAGES + 2, 1);
+	if (!m->kept)
+		abort();
 	pfn = m->first;
 	for (unsigned z = 0; z < m->nr_zones; z++) {
-		m->zone_first[z] = pfn;
-		pfn += options->zone_size[z] / PAGE + BLOCK_PAGES - 1;
-		pfn -= pfn % BLOCK_PAGES;
+		CHECK(m, lay_out_zone(m, z) == pfn, "zone %u: not pfn %" PRIu64,
+		      z, pfn);
+		pfn = m->zone[z].end;
 	}
-	m->zone_first[m->nr_zones] = m->end;
+	m->first_kept = malloc(m->pages / BLOCK_PAGES + 2);
+	if (!m->first_kept)
+		abort();
+	memcpy(m->first_kept, m->kept, m->pages / BLOCK_PAGES + 2);
+	CHECK(m, pfn == m->end, "zones end at pfn %" PRIu64, pfn);
+	CHECK(m, m->nr_kept == options->cma_size / (2 * MIB), "%u CMA blocks",
+	      m->nr_kept);
 }
 
 static void model_create(struct model *m)
@@ -1220,6 +1585,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	free_everything(m);
 	if (m->moves)
 		sched_setaffinity(0, sizeof(m->cpus), &m->cpus);
+	free(m->first_kept);
+	free(m->kept);
 	free(m->holder);
 	free(m->heads);
 	free(m->blocks);

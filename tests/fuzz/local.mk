@@ -20,8 +20,10 @@ EXTRA_DIST += tests/fuzz/fuzz.sh tests/fuzz/campaign.sh tests/fuzz/README.md \
 
 fuzz_run = top_srcdir='$(top_srcdir)' FUZZ_CC='$(FUZZ_CC)' \
 	FUZZ_CFLAGS='-std=gnu11 -pthread $(DEFS) $(DEFAULT_INCLUDES) \
-		$(AM_CPPFLAGS) $(LIBARCHIVE_CFLAGS)' \
+		$(AM_CPPFLAGS) $(NUMA_CFLAGS) $(URCU_CFLAGS) \
+		$(LIBARCHIVE_CFLAGS)' \
 	FUZZ_CORE='$(filter %.c,$(libquire_core_la_SOURCES))' \
+	FUZZ_CORE_LIBS='$(NUMA_LIBS) $(URCU_LIBS)' \
 	FUZZ_TOOLS='$(filter %.c,$(tools_libtools_la_SOURCES))' \
 	FUZZ_LIBS='$(LIBARCHIVE_LIBS)' \
 	$(SHELL) $(srcdir)/tests/fuzz/campaign.sh

@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The line: calls that wait for pages, in the order they came. Floor 6.
+ */
+#ifndef QUIRE_LINE_H
+#define QUIRE_LINE_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "lock.h"
+#include "page.h"
+
+struct quire;
+struct want;
+
+struct waiter;
+
+/* (l) line lock, (a) atomic */
+struct line {
+	struct lock lock;
+	struct waiter *first, *last; /* (l) */
+	_Atomic uint32_t length;     /* (a) written under the lock */
+	_Atomic uint32_t bell;	     /* (a) the first one is parked on it */
+};
+
+void line_init(struct line *line);
+
+/*
+ * Waits until a block comes for *want, at most timeout_ns (UINT64_MAX: for
+ * good); try() asks the zones for what somebody in line wants, and may be
+ * called by another waiter's thread. False: the time ran out, or lists cannot
+ * be shut (ENOMEM).
+ */
+bool line_wait(struct quire *q, struct want *want, uint64_t timeout_ns,
+	       bool (*try)(struct quire *q, struct want *want, pfn_t *pfn),
+	       pfn_t *pfn);
+
+/* Pages came back and may be what somebody waits for. Neither blocks nor spins:
+ * for signal handlers, too. */
+void line_ring_slow(struct line *line);
+
+static inline uint32_t line_length(const struct line *line)
+{
+	return atomic_load_explicit(&line->length, memory_order_relaxed);
+}
+
+/* For frees that go to a zone: its lock, or a fence of theirs, orders them
+ * before this. */
+static inline void line_ring(struct line *line)
+{
+	if (unlikely(line_length(line)))
+		line_ring_slow(line);
+}
+
+#endif

@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Timed work: what is due in page lists and services. Floor 7.
+ */
+#include "give_back.h"
+#include "page_alloc.h"
+#include "reclaim.h"
+
+int quire_maintain(struct quire *q)
+{
+	unsigned drained;
+
+	if (page_alloc_check_fork(q) != 0)
+		return -1;
+	drained = page_alloc_maintain(q);
+	reclaim_maintain(q);
+	give_back_maintain(q);
+	return (int)drained;
+}

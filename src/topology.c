@@ -1,0 +1,194 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Nodes, zones and mobility as callers see them. Floor 7.
+ */
+#include <errno.h>
+#include <string.h>
+
+#include "page_alloc.h"
+
+int quire_set_distances(struct quire *q, const uint8_t *distances)
+{
+	if (page_alloc_check_fork(q) != 0)
+		return -1;
+	if (!distances) {
+		report(&q->reporter, "set_distances: no distances given");
+		errno = EINVAL;
+		return -1;
+	}
+	if (nodes_check_distances(distances, q->nodes->nr, &q->reporter) != 0)
+		return -1;
+	lock_acquire(&q->zonelist_lock);
+	nodes_set_distances(q->nodes, distances);
+	nodes_build(q->nodes);
+	lock_release(&q->zonelist_lock);
+	return 0;
+}
+
+int quire_distance(const struct quire *q, unsigned from, unsigned to)
+{
+	if (from < q->nodes->nr && to < q->nodes->nr)
+		return (int)node_distance(q->nodes, from, to);
+	errno = EINVAL;
+	return -1;
+}
+
+static const struct zone *zone_of(const struct quire *q, uint64_t pfn)
+{
+	unsigned z = 0;
+
+	while (pfn >= q->zone[z]->end)
+		z++;
+	return q->zone[z];
+}
+
+int quire_page_node(const struct quire *q, const struct quire_page *page)
+{
+	pfn_t pfn = memmap_pfn(&q->map, page);
+
+	if (pfn != PFN_NONE)
+		return (int)zone_of(q, pfn)->node;
+	errno = EINVAL;
+	return -1;
+}
+
+int quire_this_node(const struct quire *q)
+{
+	return (int)allocator_this_node(q);
+}
+
+static int refuse_range(struct quire *q, uint64_t pfn, uint64_t pages,
+			enum quire_mobility type, int error, const char *why)
+{
+	report(&q->reporter,
+	       "set_mobility: pfn %llu, %llu pages, type %u (%s): %s (region: "
+	       "pfn %u to %u)",
+	       (unsigned long long)pfn, (unsigned long long)pages,
+	       (unsigned)type, quire_mobility_name(type), why,
+	       q->map.region.first, q->map.region.end);
+	errno = error;
+	return -1;
+}
+
+static struct zone *zone_of_block(const struct quire *q, uint32_t pageblock)
+{
+	return q->zone[zone_of(q, (uint64_t)pageblock << BLOCK_ORDER)->id];
+}
+
+/*
+ * A page that is freed goes to a list of the type its own word names. Blocks
+ * that are to be kept from that get words of the new type, so that they go past
+ * the lists; who is just about to park one may still do so, for a later drain.
+ */
+static void retag(struct quire *q, uint32_t pageblock, enum quire_mobility type)
+{
+	pfn_t pfn = (pfn_t)(pageblock << BLOCK_ORDER);
+	pfn_t end = pfn + BLOCK_UNITS;
+
+	for (; pfn < end; pfn++) {
+		struct quire_page *page;
+		uint64_t word;
+
+		if (!memmap_has_pfn(&q->map, pfn))
+			continue;
+		page = memmap_page(&q->map, pfn);
+		word = page_word(page);
+		while (page_is_head(word) && page_type(word) != type &&
+		       !atomic_compare_exchange_weak_explicit(
+			       &page->word, &word,
+			       (word & ~page_tag(0, PAGE_TYPE_MASK)) |
+				       page_tag(0, type),
+			       memory_order_relaxed, memory_order_relaxed))
+			;
+	}
+}
+
+/* Part of a block of order 9 or more. */
+static bool is_taken(const struct quire *q, uint32_t pageblock)
+{
+	struct zone *zone = zone_of_block(q, pageblock);
+	bool taken;
+
+	zone_lock_uncounted(zone);
+	taken = !memmap_pageblock(&q->map, pageblock)->broken &&
+		!zone_page_is_free(zone, (pfn_t)(pageblock << BLOCK_ORDER));
+	zone_unlock(zone);
+	return taken;
+}
+
+/* All or none, but for who allocates one of the blocks at this moment. */
+static bool set_types(struct quire *q, uint32_t first, uint32_t end,
+		      enum quire_mobility type)
+{
+	for (uint32_t block = first; block < end; block++)
+		if (is_taken(q, block))
+			return false;
+	for (uint32_t block = first; block < end; block++) {
+		if (!zone_set_type(zone_of_block(q, block), block, type))
+			return false;
+		retag(q, block, type);
+	}
+	return true;
+}
+
+int quire_set_mobility(struct quire *q, uint64_t pfn, uint64_t pages,
+		       enum quire_mobility type)
+{
+	const struct region *region = &q->map.region;
+	bool drained, ok = false;
+	int error;
+
+	if (page_alloc_check_fork(q) != 0)
+		return -1;
+	if ((unsigned)type >= QUIRE_NR_TYPES || type == QUIRE_TYPE_HIGHATOMIC)
+		return refuse_range(q, pfn, pages, type, EINVAL,
+				    "not a type to be set");
+	if (pages == 0 || pfn % BLOCK_UNITS || pages % BLOCK_UNITS ||
+	    pfn < align_down(region->first, BLOCK_UNITS) ||
+	    pfn >= region->end ||
+	    pages > align_up(region->end, BLOCK_UNITS) - pfn)
+		return refuse_range(q, pfn, pages, type, EINVAL,
+				    "not whole 2 MiB blocks of the region");
+	/* No block is parked, or on its way back to the system, and what is
+	 * freed meanwhile goes past the lists. */
+	drained = allocator_hold(q);
+	error = errno;
+	if (drained)
+		ok = set_types(q, (uint32_t)(pfn >> BLOCK_ORDER),
+			       (uint32_t)((pfn + pages) >> BLOCK_ORDER), type);
+	allocator_release(q);
+	/* Pages that could not be had before. */
+	line_ring(&q->line);
+	errno = error;
+	if (!drained)
+		return -1;
+	if (!ok)
+		return refuse_range(q, pfn, pages, type, EBUSY,
+				    "a live block of order 9 or more is in it");
+	return 0;
+}
+
+int quire_mobility(const struct quire *q, uint64_t pfn)
+{
+	if (!memmap_has_pfn(&q->map, pfn)) {
+		errno = EINVAL;
+		return -1;
+	}
+	return zone_type(q->zone[zone_of(q, pfn)->id],
+			 (uint32_t)(pfn >> BLOCK_ORDER));
+}
+
+int quire_zone_info(const struct quire *q, unsigned n,
+		    struct quire_zone_info *info, size_t info_size)
+{
+	struct quire_zone_info all = { 0 };
+
+	if (n >= q->nr_zones) {
+		errno = EINVAL;
+		return -1;
+	}
+	zone_describe(q->zone[n], &all);
+	memset(info, 0, info_size);
+	memcpy(info, &all, info_size < sizeof(all) ? info_size : sizeof(all));
+	return 0;
+}
