@@ -7,9 +7,9 @@
  * idle (zone_idle.c); those idle for LOOKS looks go back, in batches, the
  * largest runs and the longest idle first, neighbours with one system call; as
  * many bytes as give_rate allowed to gather since the last time, and not below
- * give_floor bytes free. Hugetlb pages stay: they go back to a pool that others
- * may empty, and who touches the block then is killed. So does a region that is
- * pinned, locked, or a device's.
+ * give_floor bytes that are free and have memory. Hugetlb pages stay: they go
+ * back to a pool that others may empty, and who touches the block then is
+ * killed. So does a region that is pinned, locked, or a device's.
  *
  * A batch is out of its zone while the system call runs, and nobody may fail
  * for want of it: all is done under the drain lock, which an allocation takes

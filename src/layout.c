@@ -3,14 +3,14 @@
  * The layout: which pages are in which node and zone.
  *
  * The region is cut twice. Nodes are consecutive parts of it. DMA32 is its
- *start and DEVICE its end, whatever nodes these are; of what each node has
- *between, MOVABLE is the end, in proportion, and NORMAL the rest:
+ * start and DEVICE its end, whatever nodes these are; of what each node has
+ * between, MOVABLE is the end, in proportion, and NORMAL the rest:
  *
  *	| DMA32 | NORMAL  MOVABLE | NORMAL    MOVABLE | DEVICE |
  *	| node 0                  | node 1                      |
  *
  * All cuts are multiples of 512 pfns, so that no pageblock is in two zones;
- *what rounding leaves of a share goes to the first nodes that have room.
+ * what rounding leaves of a share goes to the first nodes that have room.
  */
 #include "layout.h"
 

@@ -183,14 +183,18 @@ static void nodes_list_zones(struct nodes *ns)
 	uint32_t nodes = 0;
 
 	for (unsigned kind = 0; kind < QUIRE_NR_ZONES; kind++) {
+		if (kind == QUIRE_ZONE_DEVICE)
+			nodes = 0;
 		for (unsigned n = 0; n < ns->nr; n++) {
 			struct zone *zone = ns->node[n].zone[kind];
 
-			if (kind == QUIRE_ZONE_DEVICE || !zone)
+			if (!zone)
 				continue;
 			nodes |= UINT32_C(1) << n;
-			atomic_store_explicit(&ns->listed[entry_of(kind, n)],
-					      zone, memory_order_relaxed);
+			if (kind < QUIRE_ZONE_DEVICE)
+				atomic_store_explicit(
+					&ns->listed[entry_of(kind, n)], zone,
+					memory_order_relaxed);
 		}
 		atomic_store_explicit(&ns->with_memory[kind], nodes,
 				      memory_order_relaxed);

@@ -52,7 +52,7 @@ struct zonelist {
 struct nodes {
 	unsigned nr;		/* (c) */
 	_Atomic uint32_t built; /* (a) how often; its low bit: lists in use */
-	/* (a) nodes with a zone of that kind or below */
+	/* (a) nodes with a zone of that kind or below; DEVICE: of that kind */
 	_Atomic uint32_t with_memory[QUIRE_NR_ZONES];
 	/* (a) by entry; NULL where no list ever had one, and at the end */
 	struct zone *_Atomic listed[ENTRY_MAX + 1];
@@ -94,7 +94,8 @@ static inline struct zone *node_zone(const struct nodes *ns, unsigned node,
 	return ns->node[node].zone[kind];
 }
 
-/* Mask of the nodes whose zones of kind <= highest are in the lists. */
+/* Mask of the nodes whose zones of kind <= highest are in the lists; for
+ * DEVICE, of those that have one. */
 static inline uint32_t nodes_with_memory(const struct nodes *ns,
 					 enum quire_zone highest)
 {

@@ -515,6 +515,21 @@ static int read_machine(struct settings *settings, const struct reporter *to)
 	return 0;
 }
 
+/* What the program says of its nodes is about as many as it asked for. */
+static void forget_nodes(struct quire_options *options, unsigned given,
+			 const struct reporter *to)
+{
+	if (options->nodes == given)
+		return;
+	if (options->distances || options->node_size[0])
+		report(to,
+		       "QUIRE_CONF: nodes %u instead of %u: the program's "
+		       "distances and sizes of nodes do not count",
+		       options->nodes, given);
+	options->distances = NULL;
+	memset(options->node_size, 0, sizeof(options->node_size));
+}
+
 static int read_distances(struct settings *settings, const struct reporter *to)
 {
 	const struct quire_options *options = &settings->options;
@@ -542,6 +557,7 @@ int options_read(struct settings *settings, const struct quire_options *given)
 	size_t size = given ? given->struct_size : 0;
 	struct reporter to = { NULL, NULL };
 	const char *conf;
+	unsigned nodes;
 
 	/* Only ever appended to: a caller built with an older header knows a
 	 * shorter struct, one with a newer header leaves what we do not know at
@@ -559,9 +575,13 @@ int options_read(struct settings *settings, const struct quire_options *given)
 	memcpy(options, given,
 	       size < sizeof(*options) ? size : sizeof(*options));
 	to = (struct reporter){ given->report, given->report_arg };
+	nodes = options->nodes;
 	conf = platform_env("QUIRE_CONF");
 	if (conf)
 		apply_conf(settings, conf, &to);
+	forget_nodes(options, nodes, &to);
+	if (options->distances && options->nodes == 0)
+		refuse(&to, "distances given for no number of nodes");
 	set_defaults(options);
 	if (options->flags & QUIRE_NUMA && read_machine(settings, &to) != 0)
 		return -1;

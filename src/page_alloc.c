@@ -133,6 +133,25 @@ void allocator_release(struct quire *q)
 	lock_release(&q->drain_lock);
 }
 
+/* --- inside a shrinker --- */
+
+static thread_local_in_handlers unsigned in_reclaim;
+
+void page_alloc_enter_reclaim(void)
+{
+	in_reclaim++;
+}
+
+void page_alloc_leave_reclaim(void)
+{
+	in_reclaim--;
+}
+
+bool page_alloc_in_reclaim(void)
+{
+	return in_reclaim != 0;
+}
+
 /* --- nodes --- */
 
 unsigned allocator_this_node(const struct quire *q)
@@ -148,10 +167,10 @@ unsigned allocator_this_node(const struct quire *q)
 }
 
 /* Of a zone in which calls stop at their watermarks. */
-static uint64_t missing(const struct zone *zone, enum watermark mark)
+static uint64_t missing(struct zone *zone, enum watermark mark)
 {
 	uint64_t floor = watermark_floor(&zone->marks, mark, zone->kind, 0);
-	uint64_t free = zone_free_pages(zone);
+	uint64_t free = zone_usable_pages(zone);
 
 	return free < floor ? floor - free : 0;
 }
@@ -161,7 +180,7 @@ uint64_t allocator_shortfall(const struct quire *q, unsigned node)
 	uint64_t sum = 0;
 
 	for (unsigned kind = 0; kind < QUIRE_ZONE_DEVICE; kind++) {
-		const struct zone *zone = node_zone(q->nodes, node, kind);
+		struct zone *zone = node_zone(q->nodes, node, kind);
 
 		if (zone)
 			sum += missing(zone, WATERMARK_HIGH);
@@ -172,7 +191,7 @@ uint64_t allocator_shortfall(const struct quire *q, unsigned node)
 bool allocator_is_low(const struct quire *q, unsigned node)
 {
 	for (unsigned kind = 0; kind < QUIRE_ZONE_DEVICE; kind++) {
-		const struct zone *zone = node_zone(q->nodes, node, kind);
+		struct zone *zone = node_zone(q->nodes, node, kind);
 
 		if (zone && missing(zone, WATERMARK_LOW))
 			return true;
@@ -252,6 +271,15 @@ static int check_flags(struct quire *q, unsigned order, unsigned flags)
 	return 0;
 }
 
+static enum quire_zone highest_zone(unsigned flags)
+{
+	if (flags & QUIRE_DEVICE)
+		return QUIRE_ZONE_DEVICE;
+	if (flags & QUIRE_DMA32)
+		return QUIRE_ZONE_DMA32;
+	return flags & QUIRE_MOVABLE ? QUIRE_ZONE_MOVABLE : QUIRE_ZONE_NORMAL;
+}
+
 static struct choice choose_nodes(struct quire *q, unsigned flags,
 				  struct quire_policy *policy)
 {
@@ -277,21 +305,18 @@ static int want_init(struct quire *q, struct want *want, unsigned order,
 	if (unlikely(flags || order > QUIRE_MAX_ORDER)) {
 		if (check_flags(q, order, flags) != 0)
 			return -1;
-		if (flags & QUIRE_MOVABLE) {
+		if (flags & QUIRE_MOVABLE)
 			want->ask.type = QUIRE_TYPE_MOVABLE;
-			want->highest = QUIRE_ZONE_MOVABLE;
-		} else if (flags & QUIRE_RECLAIMABLE) {
+		else if (flags & QUIRE_RECLAIMABLE)
 			want->ask.type = QUIRE_TYPE_RECLAIMABLE;
-		}
-		if (flags & QUIRE_DMA32)
-			want->highest = QUIRE_ZONE_DMA32;
-		if (flags & QUIRE_DEVICE)
-			want->highest = QUIRE_ZONE_DEVICE;
+		want->highest = highest_zone(flags);
 		if (flags & QUIRE_ATOMIC && order)
 			want->ask.may |= ZONE_HIGHATOMIC;
 		if (flags & QUIRE_CMA)
 			want->ask.may |= ZONE_CMA;
 	}
+	if (unlikely(page_alloc_in_reclaim()))
+		want->flags |= QUIRE_MEMALLOC;
 	want->from = choose_nodes(q, flags, policy);
 	return 0;
 }
@@ -301,28 +326,27 @@ static int want_init(struct quire *q, struct want *want, unsigned order,
 /* Over a zonelist, or over the zones of devices, which are in none. */
 struct walk {
 	struct zone_walk list;
-	unsigned device; /* the next node */
+	uint32_t devices; /* nodes left, the nearest is next */
 };
 
 static struct zone *next_device(struct quire *q, const struct want *want,
 				struct walk *walk)
 {
-	while (walk->device < q->nodes->nr) {
-		unsigned node = walk->device++;
-		struct zone *zone =
-			node_zone(q->nodes, node, QUIRE_ZONE_DEVICE);
+	unsigned node;
 
-		if (zone && want->from.nodes >> node & 1)
-			return zone;
-	}
-	return NULL;
+	if (walk->devices == 0)
+		return NULL;
+	node = nodes_nearest(q->nodes, want->from.node, walk->devices);
+	walk->devices &= ~(UINT32_C(1) << node);
+	return node_zone(q->nodes, node, QUIRE_ZONE_DEVICE);
 }
 
 static struct zone *first_zone(struct quire *q, const struct want *want,
 			       struct walk *walk)
 {
 	if (unlikely(want->highest == QUIRE_ZONE_DEVICE)) {
-		walk->device = 0;
+		walk->devices = nodes_with_memory(q->nodes, want->highest) &
+				want->from.nodes;
 		return next_device(q, want, walk);
 	}
 	return zone_walk_first(&walk->list, q->nodes, want->from.node,
@@ -344,6 +368,16 @@ static bool walk_outdated(const struct want *want, const struct walk *walk)
 	       unlikely(zone_walk_outdated(&walk->list));
 }
 
+/* Not more than an eighth of a zone, however much is waited for. */
+static uint64_t owed(const struct zone *zone)
+{
+	uint64_t pages =
+		atomic_load_explicit(&zone->owed, memory_order_relaxed);
+	uint64_t most = (zone->end - zone->first) / 8;
+
+	return pages < most ? pages : most;
+}
+
 static void set_floor(struct want *want, const struct zone *zone,
 		      enum watermark mark)
 {
@@ -353,9 +387,8 @@ static void set_floor(struct want *want, const struct zone *zone,
 		return;
 	want->ask.floor =
 		watermark_floor(&zone->marks, mark, want->highest, want->flags);
-	if (!want->in_line)
-		want->ask.floor +=
-			atomic_load_explicit(&zone->owed, memory_order_relaxed);
+	if (!want->in_line && !(want->flags & (QUIRE_ATOMIC | QUIRE_MEMALLOC)))
+		want->ask.floor += owed(zone);
 }
 
 /* How a zone is asked. */
@@ -402,32 +435,33 @@ static bool alloc_from_zones(struct quire *q, struct want *want,
 
 /* --- short of pages --- */
 
-static thread_local_in_handlers unsigned in_reclaim;
-
-void page_alloc_enter_reclaim(void)
+static bool may_use(const struct zone *zone, const struct want *want)
 {
-	in_reclaim++;
+	bool kind = want->highest == QUIRE_ZONE_DEVICE
+			    ? zone->kind == QUIRE_ZONE_DEVICE
+			    : zone->kind <= want->highest;
+
+	return kind && want->from.nodes >> zone->node & 1;
 }
 
-void page_alloc_leave_reclaim(void)
+/* It may use the zone, and such a block lies in it. */
+static bool may_hold(const struct zone *zone, const struct want *want)
 {
-	in_reclaim--;
-}
+	const uint64_t pages = UINT64_C(1) << want->ask.order;
 
-bool page_alloc_in_reclaim(void)
-{
-	return in_reclaim != 0;
+	return may_use(zone, want) &&
+	       align_up(zone->first, pages) + pages <= zone->end;
 }
 
 /* High-atomic reserves of the zones allowed, a block at a time. */
-static bool unreserve(struct quire *q, struct want *want)
+static bool unreserve(struct quire *q, const struct want *want)
 {
 	bool some = false;
-	struct walk walk;
 
-	for (struct zone *zone = first_zone(q, want, &walk); zone;
-	     zone = next_zone(q, want, &walk))
-		some = zone_unreserve_locked(zone, want->ask.type) || some;
+	for (unsigned z = 0; z < q->nr_zones; z++)
+		if (may_use(q->zone[z], want) &&
+		    zone_unreserve_locked(q->zone[z], want->ask.type))
+			some = true;
 	return some;
 }
 
@@ -484,14 +518,13 @@ static bool try_for_waiter(struct quire *q, struct want *want, pfn_t *pfn)
 	return alloc_from_zones(q, want, WATERMARK_MIN, &ask, pfn);
 }
 
+/* Not by the zonelist, which can be another one when it is taken back. */
 static void owe(struct quire *q, const struct want *want, uint64_t pages)
 {
-	struct walk walk;
-
-	for (struct zone *zone = first_zone(q, want, &walk); zone;
-	     zone = next_zone(q, want, &walk))
-		atomic_fetch_add_explicit(&zone->owed, pages,
-					  memory_order_relaxed);
+	for (unsigned z = 0; z < q->nr_zones; z++)
+		if (may_hold(q->zone[z], want))
+			atomic_fetch_add_explicit(&q->zone[z]->owed, pages,
+						  memory_order_relaxed);
 }
 
 static bool wait_in_line(struct quire *q, struct want *want, unsigned wait_ms,
@@ -514,18 +547,11 @@ static bool wait_in_line(struct quire *q, struct want *want, unsigned wait_ms,
 }
 
 /* Whether some zone allowed could hold such a block at all. */
-static bool fits_a_zone(struct quire *q, const struct want *want)
+static bool fits_a_zone(const struct quire *q, const struct want *want)
 {
-	const uint64_t pages = UINT64_C(1) << want->ask.order;
-	struct walk walk;
-
-	for (struct zone *zone = first_zone(q, want, &walk); zone;
-	     zone = next_zone(q, want, &walk)) {
-		uint64_t first = align_up(zone->first, pages);
-
-		if (first + pages <= zone->end)
+	for (unsigned z = 0; z < q->nr_zones; z++)
+		if (may_hold(q->zone[z], want))
 			return true;
-	}
 	return false;
 }
 
@@ -539,13 +565,6 @@ static bool fail(struct quire *q, int error)
 /* Until there is a block; reclaims again now and then. */
 static bool alloc_nofail(struct quire *q, struct want *want, pfn_t *pfn)
 {
-	if (!fits_a_zone(q, want)) {
-		report(&q->reporter,
-		       "alloc: order %u, flags 0x%x: no zone it may use could "
-		       "ever hold it",
-		       want->ask.order, want->flags);
-		return fail(q, EINVAL);
-	}
 	while (!wait_in_line(q, want, NOFAIL_WAIT_MS, pfn)) {
 		if (alloc_reclaiming(q, want, pfn))
 			break;
@@ -555,6 +574,16 @@ static bool alloc_nofail(struct quire *q, struct want *want, pfn_t *pfn)
 	return true;
 }
 
+/* Nobody waits for what cannot come. */
+static bool refuse_to_wait(struct quire *q, const struct want *want)
+{
+	report(&q->reporter,
+	       "alloc: order %u, flags 0x%x: no zone it may use could ever "
+	       "hold it",
+	       want->ask.order, want->flags);
+	return fail(q, EINVAL);
+}
+
 static cold bool alloc_last(struct quire *q, struct want *want,
 			    unsigned wait_ms, pfn_t *pfn)
 {
@@ -562,18 +591,18 @@ static cold bool alloc_last(struct quire *q, struct want *want,
 		return fail(q, EAGAIN);
 	if (want->flags & QUIRE_NORETRY)
 		return fail(q, ENOMEM);
-	if (page_alloc_in_reclaim())
-		want->flags |= QUIRE_MEMALLOC;
 	if (alloc_held(q, want, pfn))
 		return true;
 	if (want->flags & QUIRE_ATOMIC || page_alloc_in_reclaim())
 		return fail(q, ENOMEM);
 	if (alloc_reclaiming(q, want, pfn))
 		return true;
+	if (!(want->flags & (QUIRE_WAIT | QUIRE_NOFAIL)))
+		return fail(q, ENOMEM);
+	if (!fits_a_zone(q, want))
+		return refuse_to_wait(q, want);
 	if (want->flags & QUIRE_NOFAIL)
 		return alloc_nofail(q, want, pfn);
-	if (!(want->flags & QUIRE_WAIT))
-		return fail(q, ENOMEM);
 	return wait_in_line(q, want, wait_ms ? wait_ms : q->wait_ms, pfn) ||
 	       fail(q, ETIMEDOUT);
 }
@@ -678,31 +707,13 @@ alloc_pages_general(struct quire *q, unsigned order, unsigned flags,
 	return hand_out(q, &want, pfn);
 }
 
-/* Devices are in no zonelist, which policy_check() goes by. */
-static int check_policy(struct quire *q, unsigned flags,
-			const struct quire_policy *policy)
-{
-	enum quire_zone highest = flags & QUIRE_DMA32	  ? QUIRE_ZONE_DMA32
-				  : flags & QUIRE_MOVABLE ? QUIRE_ZONE_MOVABLE
-				  : flags & QUIRE_DEVICE  ? QUIRE_ZONE_DEVICE
-							  : QUIRE_ZONE_NORMAL;
-	uint32_t with = 0;
-
-	for (unsigned n = 0; n < q->nodes->nr; n++)
-		if (node_zone(q->nodes, n, QUIRE_ZONE_DEVICE))
-			with |= UINT32_C(1) << n;
-	if (highest != QUIRE_ZONE_DEVICE || policy->mode != QUIRE_POLICY_BIND ||
-	    !(policy->nodes & with))
-		return policy_check(policy, q->nodes, highest, &q->reporter);
-	return 0;
-}
-
 struct quire_page *quire_alloc_pages_with(struct quire *q, unsigned order,
 					  unsigned flags,
 					  struct quire_policy *policy,
 					  unsigned wait_ms)
 {
-	if (policy && check_policy(q, flags, policy) != 0)
+	if (policy && policy_check(policy, q->nodes, highest_zone(flags),
+				   &q->reporter) != 0)
 		return NULL;
 	return alloc_pages_general(q, order, flags,
 				   policy ? policy : &q->policy, wait_ms);
@@ -1033,18 +1044,23 @@ static int claim_exact(struct quire *q, pfn_t first, size_t n)
 	for (pfn_t pfn = first; pfn < first + n; pfn++) {
 		struct quire_page *page = memmap_page(&q->map, pfn);
 		uint64_t word = page_word(page);
+		bool claimed = false;
 
-		if (!page_is_head(word) || page_order(word) ||
-		    page_refs(word) ||
-		    (q->check_race &&
-		     !atomic_compare_exchange_strong_explicit(
-			     &page->word, &word, word ^ (PAGE_HEAD ^ PAGE_PCP),
-			     memory_order_acquire, memory_order_relaxed))) {
-			if (q->check_race)
-				unclaim_exact(q, first, pfn);
-			return page_alloc_refuse_page(q, "free_exact", pfn,
-						      word, &(unsigned){ 0 });
-		}
+		/* Flags and types may change meanwhile. */
+		while (!claimed && page_is_head(word) && !page_order(word) &&
+		       !page_refs(word))
+			claimed = !q->check_race ||
+				  atomic_compare_exchange_weak_explicit(
+					  &page->word, &word,
+					  word ^ (PAGE_HEAD ^ PAGE_PCP),
+					  memory_order_acquire,
+					  memory_order_relaxed);
+		if (claimed)
+			continue;
+		if (q->check_race)
+			unclaim_exact(q, first, pfn);
+		return page_alloc_refuse_page(q, "free_exact", pfn, word,
+					      &(unsigned){ 0 });
 	}
 	return 0;
 }

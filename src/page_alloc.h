@@ -24,7 +24,8 @@ struct want {
 static inline bool want_covers(const struct want *more, const struct want *less)
 {
 	return more->ask.order >= less->ask.order &&
-	       more->ask.type == less->ask.type && more->flags == less->flags &&
+	       more->ask.type == less->ask.type &&
+	       more->ask.may == less->ask.may && more->flags == less->flags &&
 	       more->from.node == less->from.node &&
 	       more->from.nodes == less->from.nodes;
 }

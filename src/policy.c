@@ -13,15 +13,15 @@
  * this node itself if it is named. From where it starts, a call goes on in the
  * order of that node's zonelist; so a node without memory may be named too.
  *
- * Turns. A policy's only state is a count of its calls. Of a turn, which is
- * n calls with INTERLEAVE and the sum of the weights with WEIGHTED, the count
+ * Turns. A policy's only state is a count of its calls. Of a turn, which is n
+ * calls with INTERLEAVE and the sum of the weights with WEIGHTED, the count
  * modulo its length is the place; each node has a run of places as long as its
  * weight, from the lowest node up. So in any whole turn each node is chosen
  * exactly weight times, whichever threads make the calls: every value of the
  * count is had by one call. After 2^32 calls the count is 0 again. If the
- *length of a turn does not divide 2^32, the turn that was under way is cut
- *short then, and a new one begins: once in 2^32 calls some nodes are chosen
- *once less than the others.
+ * length of a turn does not divide 2^32, the turn that was under way is cut
+ * short then, and a new one begins: once in 2^32 calls some nodes are chosen
+ * once less than the others.
  *
  * Locking: none. Everything but `turn` is constant while calls use a policy;
  * `turn` is an atomic that orders nothing else, so it is relaxed.

@@ -6,6 +6,10 @@
 #include <string.h>
 
 #include "page_alloc.h"
+#include "platform/platform.h"
+
+/* Half a second. */
+enum { NAPS = 10000 };
 
 int quire_set_distances(struct quire *q, const uint8_t *distances)
 {
@@ -78,7 +82,11 @@ static struct zone *zone_of_block(const struct quire *q, uint32_t pageblock)
 /*
  * A page that is freed goes to a list of the type its own word names. Blocks
  * that are to be kept from that get words of the new type, so that they go past
- * the lists; who is just about to park one may still do so, for a later drain.
+ * the lists. All sets are held, so what others are just allocating or freeing
+ * is on its way between them and the zone: it becomes a head, or free, without
+ * any lock of ours, and is waited for. (Who frees a page and has read its word,
+ * but not written it yet, cannot be told from who holds it: that page may be
+ * parked once more.)
  */
 static void retag(struct quire *q, uint32_t pageblock, enum quire_mobility type)
 {
@@ -103,6 +111,48 @@ static void retag(struct quire *q, uint32_t pageblock, enum quire_mobility type)
 	}
 }
 
+/* Whether some page of the block is neither free nor part of a live block. */
+static bool has_page_in_flight(const struct quire *q, uint32_t pageblock)
+{
+	struct zone *zone = zone_of_block(q, pageblock);
+	uint64_t pfn = (uint64_t)pageblock << BLOCK_ORDER;
+	uint64_t end = pfn + BLOCK_UNITS;
+	bool found = false;
+
+	if (pfn < zone->first)
+		pfn = zone->first;
+	if (end > zone->end)
+		end = zone->end;
+	zone_lock_uncounted(zone);
+	while (pfn < end && !found) {
+		uint64_t word = page_word(memmap_page(&q->map, (pfn_t)pfn));
+
+		if (page_is_head(word))
+			pfn += UINT64_C(1) << page_order(word);
+		else if (zone_page_is_free(zone, (pfn_t)pfn))
+			pfn++;
+		else
+			found = true;
+	}
+	zone_unlock(zone);
+	return found;
+}
+
+/* False: a thread has not come to its end with a page for NAPS naps. */
+static bool retag_all(struct quire *q, uint32_t pageblock,
+		      enum quire_mobility type)
+{
+	for (unsigned i = 0; i < NAPS; i++) {
+		retag(q, pageblock, type);
+		if (!has_page_in_flight(q, pageblock)) {
+			retag(q, pageblock, type);
+			return true;
+		}
+		platform_nap();
+	}
+	return false;
+}
+
 /* Part of a block of order 9 or more. */
 static bool is_taken(const struct quire *q, uint32_t pageblock)
 {
@@ -124,9 +174,9 @@ static bool set_types(struct quire *q, uint32_t first, uint32_t end,
 		if (is_taken(q, block))
 			return false;
 	for (uint32_t block = first; block < end; block++) {
-		if (!zone_set_type(zone_of_block(q, block), block, type))
+		if (!zone_set_type(zone_of_block(q, block), block, type) ||
+		    !retag_all(q, block, type))
 			return false;
-		retag(q, block, type);
 	}
 	return true;
 }
@@ -163,8 +213,10 @@ int quire_set_mobility(struct quire *q, uint64_t pfn, uint64_t pages,
 	if (!drained)
 		return -1;
 	if (!ok)
-		return refuse_range(q, pfn, pages, type, EBUSY,
-				    "a live block of order 9 or more is in it");
+		return refuse_range(
+			q, pfn, pages, type, EBUSY,
+			"a live block of order 9 or more is in it, or "
+			"a page is being allocated or freed");
 	return 0;
 }
 

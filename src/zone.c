@@ -617,6 +617,8 @@ static struct block *pick_kept(struct zone *zone, const struct zone_ask *ask)
 {
 	struct block *block = NULL;
 
+	if (ask->order >= BLOCK_ORDER)
+		return NULL;
 	if (ask->may & ZONE_HIGHATOMIC && ask->order)
 		block = fullest(zone, QUIRE_TYPE_HIGHATOMIC, ask->order);
 	if (!block && ask->may & ZONE_CMA)
@@ -631,8 +633,6 @@ static struct block *pick_pageblock(struct zone *zone,
 	bool owner = ask->order == 0 && cpu < zone->nr_owners;
 	struct block *block;
 
-	if (unlikely(ask->may) && (block = pick_kept(zone, ask)))
-		return block;
 	if (owner && *owned_by(zone, cpu, ask->type))
 		return memmap_pageblock(zone->map,
 					*owned_by(zone, cpu, ask->type) - 1);
@@ -646,18 +646,24 @@ static struct block *pick_pageblock(struct zone *zone,
 	return likely(block) ? block : fall_back(zone, ask);
 }
 
-/* How many blocks leave the floor's pages free. */
-static unsigned above_floor(const struct zone *zone, const struct zone_ask *ask,
-			    unsigned n)
+static uint64_t usable(const struct zone *zone, unsigned may)
 {
 	uint64_t free =
 		zone_free_pages(zone) - zone->free_type[QUIRE_TYPE_ISOLATED];
-	uint64_t most;
 
-	if (!(ask->may & ZONE_HIGHATOMIC))
+	if (!(may & ZONE_HIGHATOMIC))
 		free -= zone->free_type[QUIRE_TYPE_HIGHATOMIC];
-	if (!(ask->may & ZONE_CMA))
+	if (!(may & ZONE_CMA))
 		free -= zone->free_type[QUIRE_TYPE_CMA];
+	return free;
+}
+
+/* How many blocks leave the floor's pages free. */
+static unsigned above_floor(const struct zone *zone, const struct zone_ask *ask,
+			    unsigned may, unsigned n)
+{
+	uint64_t free = usable(zone, may), most;
+
 	if (free <= ask->floor)
 		return 0;
 	most = (free - ask->floor) >> ask->order;
@@ -746,7 +752,7 @@ static unsigned take_locked(struct zone *zone, const struct zone_ask *ask,
 {
 	unsigned nr = 0;
 
-	n = above_floor(zone, ask, n);
+	n = above_floor(zone, ask, 0, n);
 	while (n && nr < ZONE_TAKE_WORDS) {
 		struct block *block;
 		unsigned more;
@@ -771,6 +777,18 @@ static unsigned take_locked(struct zone *zone, const struct zone_ask *ask,
 			n -= bits_count(parts[nr++].starts);
 	}
 	return nr;
+}
+
+/* One block of a type that is kept for such calls; its pages count for them,
+ * and only here. */
+static unsigned take_kept(struct zone *zone, const struct zone_ask *ask,
+			  struct part *parts)
+{
+	struct block *block = pick_kept(zone, ask);
+
+	if (!block || above_floor(zone, ask, ask->may, 1) == 0)
+		return 0;
+	return take_pages(zone, block, ask->order, 1, parts);
 }
 
 /* The kept type that one block came from, which may have become one just now;
@@ -1029,7 +1047,7 @@ static unsigned take(struct zone *zone, const struct zone_ask *ask,
 		     uint32_t cpu, unsigned n, struct part *parts,
 		     enum quire_mobility *kept)
 {
-	unsigned nr;
+	unsigned nr = 0;
 
 	assert_debug(n <= ZONE_BATCH && ask->order <= QUIRE_MAX_ORDER &&
 			     ask->type < NR_CALL_TYPES && (!ask->may || n == 1),
@@ -1038,7 +1056,10 @@ static unsigned take(struct zone *zone, const struct zone_ask *ask,
 	*kept = ask->type;
 	if (fault_hit(FAULT_ZONE))
 		return 0;
-	nr = take_locked(zone, ask, cpu, n, parts);
+	if (unlikely(ask->may))
+		nr = take_kept(zone, ask, parts);
+	if (nr == 0)
+		nr = take_locked(zone, ask, cpu, n, parts);
 	if (unlikely(ask->may) && nr)
 		*kept = kept_type(zone, ask,
 				  parts->base + bits_lowest(parts->starts));
@@ -1103,7 +1124,7 @@ bool zone_alloc_exact_locked(struct zone *zone, const struct zone_ask *ask,
 
 	assert_debug(lock_held(&zone->lock) && !ask->may,
 		     "zone %u: not locked, or may %u", zone->id, ask->may);
-	if (fault_hit(FAULT_ZONE) || above_floor(zone, ask, 1) == 0)
+	if (fault_hit(FAULT_ZONE) || above_floor(zone, ask, 0, 1) == 0)
 		return false;
 	if (ask->order >= BLOCK_ORDER) {
 		taken = take_pageblocks(zone, ask->order, pfn, zero);
@@ -1356,6 +1377,16 @@ void zone_init(struct zone *zone, unsigned id, pfn_t first, pfn_t end,
 		start_edge(zone, head);
 	if (end % BLOCK_UNITS && tail != head)
 		start_edge(zone, tail);
+}
+
+uint64_t zone_usable_pages(struct zone *zone)
+{
+	uint64_t free;
+
+	zone_lock_uncounted(zone);
+	free = usable(zone, 0);
+	zone_unlock(zone);
+	return free;
 }
 
 void zone_describe(struct zone *zone, struct quire_zone_info *info)

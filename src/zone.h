@@ -224,6 +224,9 @@ unsigned zone_find_lost(struct zone *zone, uint32_t *next, uint32_t *blocks,
 /* It has one again. */
 void zone_regained(struct zone *zone, uint32_t pageblock);
 
+/* Free pages but those of kept types. */
+uint64_t zone_usable_pages(struct zone *zone);
+
 /* Counts and marks as they are together at one moment. */
 void zone_describe(struct zone *zone, struct quire_zone_info *info);
 

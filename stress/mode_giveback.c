@@ -11,6 +11,7 @@
  * When all is given back, all that was used goes to the system, once.
  */
 #include <errno.h>
+#include <sched.h>
 #include <stdlib.h>
 
 #include "blocks.h"
@@ -18,9 +19,10 @@
 enum { CHURN, FILL, NR_VARIANTS };
 enum { SLOTS = 48, ORDER_MAX = 10, FILLS = 4 };
 
-/* What each player holds in a fill. */
+/* (a) atomic */
 struct giveback_own {
-	struct block **hoard; /* by player */
+	_Atomic bool holds_back; /* (a) nothing is to go just now */
+	struct block **hoard;	 /* by player, what it holds in a fill */
 };
 
 static void giveback_options(const struct run *run, struct quire_options *o)
@@ -54,21 +56,36 @@ static void churn(struct worker *w)
 				 flags);
 }
 
+/* All blocks are wholly free then, and will be out of their zone at once. */
+static void gather(struct worker *w)
+{
+	struct giveback_own *own = w->run->own;
+
+	atomic_store(&own->holds_back, true);
+	run_meet(w->run);
+	if (w->number == 0 && quire_drain_all(w->run->q) != 0)
+		violation("drain: errno %d", errno);
+	run_meet(w->run);
+}
+
 /* A share of all pages, and back. */
 static void fill(struct worker *w)
 {
-	const struct giveback_own *own = w->run->own;
+	struct giveback_own *own = w->run->own;
 	struct block *hoard = own->hoard[w->number];
+	uint64_t start = rng_below(&w->rng, w->share / 2 + 1);
 	size_t n = 0;
 
 	blocks_give_all(w);
-	/* Blocks are wholly free now, and can be out of their zone. */
-	run_meet(w->run);
+	gather(w);
 	w->promise = PROMISE_PAGES;
-	for (uint64_t i = 0; i < w->share; i++)
+	for (uint64_t i = 0; i < w->share; i++) {
+		if (i == start)
+			atomic_store(&own->holds_back, false);
 		if (block_take(w, &hoard[n], 0,
 			       rng_next(&w->rng) % 8 ? 0 : QUIRE_ZERO))
 			n++;
+	}
 	w->promise = PROMISE_NONE;
 	while (n)
 		block_give(w, &hoard[--n], rng_next(&w->rng));
@@ -88,12 +105,17 @@ static void giveback_round(struct worker *w)
 static void giveback_help(struct worker *w)
 {
 	struct run *run = w->run;
+	struct giveback_own *own = run->own;
 	bool collapses = true;
 
 	while (run_busy(run)) {
 		uint64_t pick = rng_next(&w->reply);
 		int64_t bytes = 0;
 
+		if (atomic_load(&own->holds_back)) {
+			sched_yield();
+			continue;
+		}
 		if (pick % 16 == 0 && collapses) {
 			collapses = quire_collapse(run->q) >= 0;
 			if (!collapses && errno != ENOTSUP)

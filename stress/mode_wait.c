@@ -198,12 +198,30 @@ static void play(struct worker *w)
 	}
 }
 
+/* Whether lists serve a pair; the thread may be moved in the midst of one. */
+static bool lists_serve(struct worker *w)
+{
+	struct quire_stat before, after;
+
+	quire_stat(w->run->q, &before, sizeof(before));
+	for (unsigned i = 0; i < PAIRS; i++) {
+		struct block block = { 0 };
+
+		if (block_take(w, &block, 0, 0))
+			block_give(w, &block, 0);
+	}
+	quire_stat(w->run->q, &after, sizeof(after));
+	return after.pcp_allocs > before.pcp_allocs;
+}
+
 static void wait_round(struct worker *w)
 {
 	struct wait_own *own = w->run->own;
 
 	me = w->number;
 	mine = own;
+	if (w->number == 0 && w->run->round == 0)
+		own->has_lists = lists_serve(w);
 	atomic_fetch_add(&own->ready, 1);
 	while (!atomic_load(&own->dry))
 		nap(20000);
@@ -398,22 +416,6 @@ static void wait_help(struct worker *w)
 
 /* --- while all stand still --- */
 
-/* Whether lists serve a pair; the thread may be moved in the midst of one. */
-static bool lists_serve(struct worker *w)
-{
-	struct quire_stat before, after;
-
-	quire_stat(w->run->q, &before, sizeof(before));
-	for (unsigned i = 0; i < PAIRS; i++) {
-		struct block block = { 0 };
-
-		if (block_take(w, &block, 0, 0))
-			block_give(w, &block, 0);
-	}
-	quire_stat(w->run->q, &after, sizeof(after));
-	return after.pcp_allocs > before.pcp_allocs;
-}
-
 static void wait_still(struct worker *w)
 {
 	struct wait_own *own = w->run->own;
@@ -425,9 +427,7 @@ static void wait_still(struct worker *w)
 		violation("%llu timeouts, and calls say %llu",
 			  (unsigned long long)stat.timeouts,
 			  (unsigned long long)atomic_load(&own->timeouts));
-	if (w->run->round == 0)
-		own->has_lists = lists_serve(w);
-	else if (own->has_lists && !lists_serve(w))
+	if (own->has_lists && !lists_serve(w))
 		violation("nobody waits, and no list serves: they stayed shut");
 	if (own->duels < STOLEN_FEW)
 		return;

@@ -257,7 +257,8 @@ static void test_arrival_at_once(void **state)
 /* Who cannot be served does not keep the next from what can. */
 static void test_large_blocks_nobody(void **state)
 {
-	struct waiting large, small[2];
+	static const unsigned flags[] = { 0, QUIRE_RECLAIMABLE, QUIRE_MOVABLE };
+	struct waiting large, small;
 	struct quire_page *block;
 
 	(void)state;
@@ -265,20 +266,44 @@ static void test_large_blocks_nobody(void **state)
 	block = quire_alloc_pages(f.q, 4, 0);
 	assert_non_null(block);
 	while (f.n < PAGES - 16)
-		assert_non_null(f.pages[f.n++] = quire_alloc_pages(f.q, 0, 0));
+		keep(quire_alloc_pages(f.q, 0, 0));
 	join_line(&large, 4, 0, LONG_MS);
-	join_line(&small[0], 0, 0, LONG_MS);
-	join_line(&small[1], 0, QUIRE_MOVABLE, LONG_MS);
-	for (int i = 0; i < 2; i++) {
+	for (size_t i = 0; i < TEST_LENGTH(flags); i++) {
+		join_line(&small, 0, flags[i], LONG_MS);
 		give_one();
-		expect_served(&small[i]);
+		expect_served(&small);
 		expect_waits(&large);
-		keep(small[i].page);
+		keep(small.page);
 	}
 	assert_int_equal(line_length(&f.q->line), 1);
 	assert_int_equal(quire_free_pages(f.q, block, 4), 0);
 	expect_served(&large);
 	assert_int_equal(quire_free_pages(f.q, large.page, 4), 0);
+	stop();
+}
+
+/* Whoever serves wakes the first as well, though no bell has rung. */
+static void test_served_by_another(void **state)
+{
+	struct waiting first, large;
+	pfn_t pfn;
+
+	(void)state;
+	start();
+	take_all();
+	join_line(&first, 0, 0, LONG_MS);
+	expect_waits(&first);
+	pfn = (pfn_t)quire_page_to_pfn(f.q, f.pages[--f.n]);
+	pcp_free_direct(f.q->pcp[0], 0, 1, &pfn);
+	expect_waits(&first);
+	/* Not by length: the first may be gone before the other is there. */
+	large = (struct waiting){ .order = 4, .ms = 200 };
+	assert_int_equal(pthread_create(&large.thread, NULL, wait_main, &large),
+			 0);
+	expect_served(&first);
+	assert_true(first.ns < 20000ull * MS);
+	expect_timed_out(&large);
+	keep(first.page);
 	stop();
 }
 
@@ -585,12 +610,10 @@ static void test_ways_to_free(void **state)
 /* Pages that waiters want are not taken by who comes along. */
 static void test_owed(void **state)
 {
-	static const unsigned flags[] = { QUIRE_NORETRY,
-					  QUIRE_NOLOCK,
-					  QUIRE_NORETRY | QUIRE_MEMALLOC,
-					  QUIRE_NORETRY | QUIRE_MOVABLE,
-					  QUIRE_ATOMIC,
-					  0 };
+	static const unsigned flags[] = { QUIRE_NORETRY, QUIRE_NOLOCK,
+					  QUIRE_NORETRY | QUIRE_HIGH,
+					  QUIRE_NORETRY | QUIRE_MOVABLE, 0 };
+	static const unsigned urgent[] = { QUIRE_MEMALLOC, QUIRE_ATOMIC };
 	struct waiting w[2];
 	struct quire_page *page;
 
@@ -618,6 +641,12 @@ static void test_owed(void **state)
 	assert_non_null(page);
 	keep(page);
 	assert_null(quire_alloc_pages(f.q, 0, QUIRE_NORETRY));
+	/* Who frees memory soon, or cannot wait, is not held up by it. */
+	for (size_t k = 0; k < TEST_LENGTH(urgent); k++) {
+		page = quire_alloc_pages(f.q, 0, QUIRE_NORETRY | urgent[k]);
+		assert_non_null(page);
+		assert_int_equal(quire_free_pages(f.q, page, 0), 0);
+	}
 	lock_release(&f.q->line.lock);
 	for (int i = 0; i < 2; i++) {
 		expect_served(&w[i]);
@@ -928,6 +957,7 @@ int main(void)
 			in_way(test_arrival, &ways[i]),
 			in_way(test_arrival_at_once, &ways[i]),
 			in_way(test_large_blocks_nobody, &ways[i]),
+			in_way(test_served_by_another, &ways[i]),
 			in_way(test_zones, &ways[i]),
 			in_way(test_timeout, &ways[i]),
 			in_way(test_timeout_default, &ways[i]),

@@ -1,16 +1,16 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * The allocator against a slow, obvious reference: one byte per page, one per
- * 2 MiB that is kept for something, a list of live blocks. Random operations
- *run on both, the answers must agree, and at intervals every table that can be
- *seen is compared.
+ * The allocator against a slow, obvious reference: one byte per page, one per 2
+ * MiB that is kept for something, a list of live blocks. Random operations run
+ * on both, the answers must agree, and at intervals every table that can be
+ * seen is compared.
  *
  * The reference knows no lists and no zones' insides: a page is live or free.
- *So a block handed out must be aligned, in a zone that the call may use and
- *wholly free here, and ENOMEM is right only where no zone that it may use has a
- *free run above what is reserved: pages parked in another CPU's list are no
- *excuse. They are one for EAGAIN. When lists are empty, the reference says as
- *well which zone has to serve.
+ * So a block handed out must be aligned, in a zone that the call may use and
+ * wholly free here, and ENOMEM is right only where no zone that it may use has
+ * a free run above what is reserved: pages parked in another CPU's list are no
+ * excuse. They are one for EAGAIN. When lists are empty, the reference says as
+ * well which zone has to serve.
  *
  *	tests/model [FILTER]	cases whose name matches, e.g. '*offsets*'
  *	QUIRE_TEST_SEED=n	other operations
@@ -69,6 +69,7 @@ struct call {
 	unsigned from;		     /* node */
 	uint32_t nodes;
 	enum quire_zone highest;
+	bool only_cma; /* runs in CMA blocks are meant, no others */
 };
 
 struct model {
@@ -191,6 +192,8 @@ static uint64_t usable(struct model *m, const struct zone *zone,
 /* Larger blocks are made of 2 MiB ones that are kept for nothing. */
 static bool run_serves(struct model *m, const struct call *call, uint64_t pfn)
 {
+	if (call->only_cma)
+		return *kept_at(m, pfn) == QUIRE_TYPE_CMA;
 	if (call->order < BLOCK_ORDER)
 		return !*kept_at(m, pfn) ||
 		       (*kept_at(m, pfn) == QUIRE_TYPE_CMA && takes_cma(call));
@@ -242,11 +245,20 @@ static bool is_above(uint64_t free, uint64_t floor, unsigned order)
 	return free > floor && (free - floor) >> order;
 }
 
+/* In CMA blocks, which count only for what comes from them, or elsewhere. */
 static bool zone_has_room(struct model *m, const struct zone *zone,
 			  const struct call *call, uint64_t floor)
 {
-	return is_above(usable(m, zone, call), floor, call->order) &&
-	       zone_has_run(m, zone, call);
+	struct call plain = *call, cma = *call;
+
+	plain.flags &= ~QUIRE_CMA;
+	cma.only_cma = true;
+	if (is_above(usable(m, zone, &plain), floor, call->order) &&
+	    zone_has_run(m, zone, &plain))
+		return true;
+	return takes_cma(call) && call->order < BLOCK_ORDER &&
+	       is_above(usable(m, zone, call), floor, call->order) &&
+	       zone_has_run(m, zone, &cma);
 }
 
 static bool has_room(struct model *m, const struct call *call)
@@ -693,8 +705,15 @@ static struct quire_page *alloc_somehow(struct model *m,
 
 static void check_failure(struct model *m, const struct call *call)
 {
-	CHECK(m, errno == errno_of(call->flags), "order %u flags 0x%x errno %d",
-	      call->order, call->flags, errno);
+	int expected = errno_of(call->flags);
+
+	/* Nobody waits for what no zone could ever hold. */
+	if (expected == ETIMEDOUT && !fits_ever(m, call)) {
+		expected = EINVAL;
+		m->reports++;
+	}
+	CHECK(m, errno == expected, "order %u flags 0x%x errno %d", call->order,
+	      call->flags, errno);
 	m->failures++;
 	if (gives_up_early(call->flags))
 		check_given_up(m, call);
@@ -1447,8 +1466,10 @@ static void op_wait(struct model *m)
 		take_block(m, &call, page);
 		return;
 	}
-	m->waits++;
-	m->timeouts++;
+	if (fits_ever(m, &call)) {
+		m->waits++;
+		m->timeouts++;
+	}
 	check_failure(m, &call);
 }
 

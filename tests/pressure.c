@@ -871,7 +871,7 @@ static void test_owed_and_order(void **state)
 	for (unsigned i = 0; i < 15; i++) {
 		release(q, nr_held - 1);
 		refused(q, 0, 0);
-		refused(q, 0, QUIRE_HIGH | QUIRE_ATOMIC);
+		refused(q, 0, QUIRE_HIGH);
 	}
 	release(q, nr_held - 1);
 	pthread_join(w.thread, NULL);
