@@ -111,6 +111,8 @@ _Static_assert(offsetof(struct quire, sets) == HOT_OFFSET &&
  * drained; they are held all the same.
  */
 bool allocator_hold(struct quire *q);
+/* The same by who has the drain lock; without draining, all but that. */
+bool allocator_hold_locked(struct quire *q, bool drain);
 void allocator_release(struct quire *q);
 
 /* The node of the CPU that the thread runs on or stands for. */

@@ -44,8 +44,7 @@ static void fork_prepare(void)
 	for (struct quire *q = registry; q; q = q->next_registered)
 		lock_acquire(&q->drain_lock);
 	for (struct quire *q = registry; q; q = q->next_registered)
-		for (unsigned z = 0; z < q->nr_zones; z++)
-			pcp_hold_all(q->pcp[z], false);
+		allocator_hold_locked(q, false);
 	for (struct quire *q = registry; q; q = q->next_registered)
 		for (unsigned z = 0; z < q->nr_zones; z++)
 			lock_acquire(&q->zone[z]->lock);

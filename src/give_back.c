@@ -217,6 +217,9 @@ static void allow(struct give_back *g, uint64_t now)
 	if (more == 0)
 		return;
 	g->last_ms = now;
+	/* What was not used may have come back meanwhile. */
+	if (g->allowed > most)
+		g->allowed = most;
 	g->allowed = more < most - g->allowed ? g->allowed + more : most;
 }
 

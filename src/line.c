@@ -157,8 +157,7 @@ static bool shut_by_length(struct quire *q)
 	lock_acquire(&q->drain_lock);
 	shut = line_length(&q->line) != 0;
 	if (shut != q->shut) {
-		for (unsigned z = 0; z < q->nr_zones; z++)
-			ok = pcp_hold_all(q->pcp[z], shut) && ok;
+		ok = allocator_hold_locked(q, shut);
 		for (unsigned z = 0; z < q->nr_zones; z++)
 			pcp_shut(q->pcp[z], shut && ok);
 		for (unsigned z = 0; z < q->nr_zones; z++)
@@ -196,14 +195,39 @@ static void park(struct line *line, struct waiter *me, uint32_t bell,
 		platform_park_for(&me->state, WAITER_WAITS, ns);
 }
 
-bool line_wait(struct quire *q, struct want *want, uint64_t timeout_ns,
-	       bool (*try)(struct quire *q, struct want *want, pfn_t *pfn),
+/* In line, lists shut: until it is served, or the time is over. */
+static void wait_for_turn(struct quire *q, struct waiter *me,
+			  const struct line_wish *wish)
+{
+	struct line *line = &q->line;
+	uint64_t start = platform_ns(), passed = 0, idle = wish->idle_ns;
+
+	while (passed < wish->timeout_ns) {
+		uint32_t bell =
+			atomic_load_explicit(&line->bell, memory_order_acquire);
+		uint64_t left = wish->timeout_ns - passed;
+
+		serve(q, line, wish->try);
+		if (state_of(me) == WAITER_SERVED)
+			return;
+		if (wish->idle && left > wish->idle_ns)
+			left = wish->idle_ns;
+		park(line, me, bell, left);
+		passed = platform_ns() - start;
+		if (!wish->idle || passed < idle)
+			continue;
+		wish->idle(q, me->want);
+		passed = platform_ns() - start;
+		idle = passed + wish->idle_ns;
+	}
+}
+
+bool line_wait(struct quire *q, struct want *want, const struct line_wish *wish,
 	       pfn_t *pfn)
 {
 	struct line *line = &q->line;
 	struct waiter me = { .want = want };
-	uint64_t start = platform_ns(), passed = 0;
-	bool served;
+	bool served, shut;
 
 	lock_acquire(&line->lock);
 	append(line, &me);
@@ -211,21 +235,13 @@ bool line_wait(struct quire *q, struct want *want, uint64_t timeout_ns,
 	/* Point 2: with the fence in quire_free_pages_nolock(). */
 	atomic_thread_fence(memory_order_seq_cst);
 	schedule_point();
-	if (!shut_by_length(q))
-		passed = timeout_ns;
-	while (passed < timeout_ns) {
-		uint32_t bell =
-			atomic_load_explicit(&line->bell, memory_order_acquire);
-
-		serve(q, line, try);
-		if (state_of(&me) == WAITER_SERVED)
-			break;
-		park(line, &me, bell, timeout_ns - passed);
-		passed = platform_ns() - start;
-	}
+	shut = shut_by_length(q);
+	if (shut)
+		wait_for_turn(q, &me, wish);
 	served = leave(line, &me);
 	*pfn = me.pfn;
 	if (line_length(line) == 0)
 		shut_by_length(q);
+	errno = shut ? ETIMEDOUT : ENOMEM;
 	return served;
 }

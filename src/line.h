@@ -27,14 +27,22 @@ struct line {
 
 void line_init(struct line *line);
 
+/* How somebody waits. */
+struct line_wish {
+	uint64_t timeout_ns; /* UINT64_MAX: for good */
+	/* Asks the zones for what somebody in line wants; by any of them. */
+	bool (*try)(struct quire *q, struct want *want, pfn_t *pfn);
+	/* Called each idle_ns that nothing came, by who waits, who keeps his
+	 * place; NULL: nothing is. */
+	void (*idle)(struct quire *q, struct want *want);
+	uint64_t idle_ns;
+};
+
 /*
- * Waits until a block comes for *want, at most timeout_ns (UINT64_MAX: for
- * good); try() asks the zones for what somebody in line wants, and may be
- * called by another waiter's thread. False: the time ran out, or lists cannot
- * be shut (ENOMEM).
+ * Waits until a block comes for *want. False, with errno: the time ran out
+ * (ETIMEDOUT), or lists cannot be shut (ENOMEM).
  */
-bool line_wait(struct quire *q, struct want *want, uint64_t timeout_ns,
-	       bool (*try)(struct quire *q, struct want *want, pfn_t *pfn),
+bool line_wait(struct quire *q, struct want *want, const struct line_wish *wish,
 	       pfn_t *pfn);
 
 /* Pages came back and may be what somebody waits for. Neither blocks nor spins:

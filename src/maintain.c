@@ -14,6 +14,9 @@ int quire_maintain(struct quire *q)
 		return -1;
 	drained = page_alloc_maintain(q);
 	reclaim_maintain(q);
+	for (unsigned n = 0; n < q->nodes->nr; n++)
+		if (allocator_shortfall(q, n) == 0)
+			allocator_balanced(q, n);
 	give_back_maintain(q);
 	return (int)drained;
 }

@@ -116,14 +116,22 @@ int page_alloc_check_fork(const struct quire *q)
 
 /* --- holding everything --- */
 
+bool allocator_hold_locked(struct quire *q, bool drain)
+{
+	bool fenced;
+
+	for (unsigned z = 0; z < q->nr_zones; z++)
+		pcp_close_all(q->pcp[z]);
+	fenced = pcp_fence_all(q->home);
+	for (unsigned z = 0; z < q->nr_zones && fenced && drain; z++)
+		pcp_drain_all(q->pcp[z]);
+	return fenced;
+}
+
 bool allocator_hold(struct quire *q)
 {
-	bool drained = true;
-
 	lock_acquire(&q->drain_lock);
-	for (unsigned z = 0; z < q->nr_zones; z++)
-		drained = pcp_hold_all(q->pcp[z], true) && drained;
-	return drained;
+	return allocator_hold_locked(q, true);
 }
 
 void allocator_release(struct quire *q)
@@ -490,9 +498,10 @@ static bool alloc_held(struct quire *q, struct want *want, pfn_t *pfn)
 	return ok;
 }
 
-static bool alloc_reclaiming(struct quire *q, struct want *want, pfn_t *pfn)
+/* Pages that shrinkers say they freed; 0 also if there are none. */
+static uint64_t reclaim(struct quire *q, const struct want *want)
 {
-	uint64_t (*reclaim)(struct quire *, const struct quire_shrink *) =
+	uint64_t (*hook)(struct quire *, const struct quire_shrink *) =
 		atomic_load_explicit(&q->hooks.reclaim, memory_order_acquire);
 	const uint64_t pages = UINT64_C(1) << want->ask.order;
 	const struct quire_shrink shrink = {
@@ -502,13 +511,15 @@ static bool alloc_reclaiming(struct quire *q, struct want *want, pfn_t *pfn)
 		.pages = pages < RECLAIM_PAGES ? RECLAIM_PAGES : pages,
 	};
 
-	for (unsigned i = 0; reclaim && i < RECLAIM_TRIES; i++) {
-		if (reclaim(q, &shrink) == 0)
-			return false;
+	return hook ? hook(q, &shrink) : 0;
+}
+
+static bool alloc_reclaiming(struct quire *q, struct want *want, pfn_t *pfn)
+{
+	for (unsigned i = 0; i < RECLAIM_TRIES && reclaim(q, want); i++)
 		if (alloc_from_zones(q, want, WATERMARK_MIN, &ask, pfn) ||
 		    alloc_held(q, want, pfn))
 			return true;
-	}
 	return false;
 }
 
@@ -527,20 +538,34 @@ static void owe(struct quire *q, const struct want *want, uint64_t pages)
 						  memory_order_relaxed);
 }
 
+/* Somebody in line who must not fail helps himself meanwhile. */
+static void reclaim_for_waiter(struct quire *q, struct want *want)
+{
+	reclaim(q, want);
+}
+
 static bool wait_in_line(struct quire *q, struct want *want, unsigned wait_ms,
 			 pfn_t *pfn)
 {
 	const uint64_t pages = UINT64_C(1) << want->ask.order;
+	const bool nofail = want->flags & QUIRE_NOFAIL;
+	const struct line_wish wish = {
+		.timeout_ns = nofail ? UINT64_MAX
+				     : UINT64_C(1000000) *
+					       (wait_ms ? wait_ms : q->wait_ms),
+		.try = try_for_waiter,
+		.idle = nofail ? reclaim_for_waiter : NULL,
+		.idle_ns = UINT64_C(1000000) * NOFAIL_WAIT_MS,
+	};
 	bool ok;
 
 	atomic_fetch_add_explicit(&q->waits, 1, memory_order_relaxed);
 	want->in_line = true;
 	owe(q, want, pages);
-	ok = line_wait(q, want, UINT64_C(1000000) * wait_ms, try_for_waiter,
-		       pfn);
+	ok = line_wait(q, want, &wish, pfn);
 	owe(q, want, -pages);
 	want->in_line = false;
-	if (!ok && !(want->flags & QUIRE_NOFAIL))
+	if (!ok)
 		atomic_fetch_add_explicit(&q->timeouts, 1,
 					  memory_order_relaxed);
 	return ok;
@@ -562,18 +587,6 @@ static bool fail(struct quire *q, int error)
 	return false;
 }
 
-/* Until there is a block; reclaims again now and then. */
-static bool alloc_nofail(struct quire *q, struct want *want, pfn_t *pfn)
-{
-	while (!wait_in_line(q, want, NOFAIL_WAIT_MS, pfn)) {
-		if (alloc_reclaiming(q, want, pfn))
-			break;
-		/* Where lists cannot be shut there was no wait. */
-		platform_nap();
-	}
-	return true;
-}
-
 /* Nobody waits for what cannot come. */
 static bool refuse_to_wait(struct quire *q, const struct want *want)
 {
@@ -591,6 +604,10 @@ static cold bool alloc_last(struct quire *q, struct want *want,
 		return fail(q, EAGAIN);
 	if (want->flags & QUIRE_NORETRY)
 		return fail(q, ENOMEM);
+	if (!fits_a_zone(q, want))
+		return want->flags & (QUIRE_WAIT | QUIRE_NOFAIL)
+			       ? refuse_to_wait(q, want)
+			       : fail(q, ENOMEM);
 	if (alloc_held(q, want, pfn))
 		return true;
 	if (want->flags & QUIRE_ATOMIC || page_alloc_in_reclaim())
@@ -599,12 +616,15 @@ static cold bool alloc_last(struct quire *q, struct want *want,
 		return true;
 	if (!(want->flags & (QUIRE_WAIT | QUIRE_NOFAIL)))
 		return fail(q, ENOMEM);
-	if (!fits_a_zone(q, want))
-		return refuse_to_wait(q, want);
-	if (want->flags & QUIRE_NOFAIL)
-		return alloc_nofail(q, want, pfn);
-	return wait_in_line(q, want, wait_ms ? wait_ms : q->wait_ms, pfn) ||
-	       fail(q, ETIMEDOUT);
+	while (!wait_in_line(q, want, wait_ms, pfn)) {
+		if (!(want->flags & QUIRE_NOFAIL))
+			return fail(q, errno);
+		/* Lists that cannot be shut may be drained the next time. */
+		platform_nap();
+		if (alloc_held(q, want, pfn))
+			return true;
+	}
+	return true;
 }
 
 static void kick(struct quire *q, unsigned node)
@@ -621,7 +641,8 @@ static bool alloc_want(struct quire *q, struct want *want, unsigned wait_ms,
 		       pfn_t *pfn)
 {
 	/* Who waits does so behind those who waited before. */
-	bool queue = want->flags & QUIRE_WAIT && line_length(&q->line);
+	bool queue = want->flags & (QUIRE_WAIT | QUIRE_NOFAIL) &&
+		     line_length(&q->line);
 
 	if (want->flags & QUIRE_NOLOCK)
 		return alloc_from_zones(q, want, WATERMARK_MIN, &ask_nolock,

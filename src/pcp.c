@@ -820,7 +820,12 @@ static void look_after(struct pcp *pcp)
 	unsigned back =
 		pcp->renew || zone_is_scattered(pcp->zone) ? PCP_LISTS : 0;
 
-	if (unlikely(pcp_back(pcp, 0) != back))
+	/* Two who set it at once can leave the copies different. */
+	if (unlikely(pcp_back(pcp, 0) != back ||
+		     (pcp->fast_back &&
+		      atomic_load_explicit(pcp->fast_back,
+					   memory_order_relaxed) !=
+			      pcp_stack_offset(back))))
 		set_back(pcp, back);
 	pcp_maintain(pcp);
 }
@@ -1079,7 +1084,7 @@ static bool fence(const struct pcp *pcp, int cpu)
 	return false;
 }
 
-bool pcp_hold_all(struct pcp *pcp, bool drain)
+void pcp_close_all(struct pcp *pcp)
 {
 	for (uint32_t cpu = 0; cpu < pcp->nr_cpus; cpu++) {
 		struct pcp_set *set = pcp_set(pcp, cpu);
@@ -1089,15 +1094,29 @@ bool pcp_hold_all(struct pcp *pcp, bool drain)
 			set_close_stacks(set);
 		schedule_point();
 	}
-	if (!fence(pcp, -1))
-		return false;
+}
+
+bool pcp_fence_all(const struct pcp *pcp)
+{
+	return fence(pcp, -1);
+}
+
+void pcp_drain_all(struct pcp *pcp)
+{
 	schedule_point();
-	if (!drain)
-		return true;
 	for (uint32_t cpu = 0; cpu < pcp->nr_cpus; cpu++)
 		if (set_is_open(pcp_set(pcp, cpu)))
 			set_drain(pcp, pcp_set(pcp, cpu));
 	zone_disown_all(pcp->zone);
+}
+
+bool pcp_hold_all(struct pcp *pcp, bool drain)
+{
+	pcp_close_all(pcp);
+	if (!pcp_fence_all(pcp))
+		return false;
+	if (drain)
+		pcp_drain_all(pcp);
 	return true;
 }
 

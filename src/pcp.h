@@ -182,6 +182,11 @@ void pcp_free_direct(struct pcp *pcp, unsigned order, uint32_t n,
  */
 bool pcp_hold_all(struct pcp *pcp, bool drain);
 void pcp_release_all(struct pcp *pcp);
+/* The same step by step, for several zones at once: every set of each is taken
+ * and closed; one fence for all; then each is drained. */
+void pcp_close_all(struct pcp *pcp);
+bool pcp_fence_all(const struct pcp *pcp);
+void pcp_drain_all(struct pcp *pcp);
 /* Every set is held: whether its lists stay closed when it is released, so that
  * all that is freed goes to the zone. */
 void pcp_shut(struct pcp *pcp, bool shut);

@@ -8,8 +8,8 @@
 #include "page_alloc.h"
 #include "platform/platform.h"
 
-/* Half a second. */
-enum { NAPS = 10000 };
+/* Half a second, and what it takes to hold all sets so often. */
+enum { LOOKS = 10000 };
 
 int quire_set_distances(struct quire *q, const uint8_t *distances)
 {
@@ -82,11 +82,10 @@ static struct zone *zone_of_block(const struct quire *q, uint32_t pageblock)
 /*
  * A page that is freed goes to a list of the type its own word names. Blocks
  * that are to be kept from that get words of the new type, so that they go past
- * the lists. All sets are held, so what others are just allocating or freeing
- * is on its way between them and the zone: it becomes a head, or free, without
- * any lock of ours, and is waited for. (Who frees a page and has read its word,
- * but not written it yet, cannot be told from who holds it: that page may be
- * parked once more.)
+ * the lists. What others are just allocating or freeing is on its way between
+ * them and the zone: while all sets are held it becomes a head, or free, and is
+ * looked for again. (Who frees a page and has read its word, but not written it
+ * yet, cannot be told from who holds it: that page may be parked once more.)
  */
 static void retag(struct quire *q, uint32_t pageblock, enum quire_mobility type)
 {
@@ -138,21 +137,6 @@ static bool has_page_in_flight(const struct quire *q, uint32_t pageblock)
 	return found;
 }
 
-/* False: a thread has not come to its end with a page for NAPS naps. */
-static bool retag_all(struct quire *q, uint32_t pageblock,
-		      enum quire_mobility type)
-{
-	for (unsigned i = 0; i < NAPS; i++) {
-		retag(q, pageblock, type);
-		if (!has_page_in_flight(q, pageblock)) {
-			retag(q, pageblock, type);
-			return true;
-		}
-		platform_nap();
-	}
-	return false;
-}
-
 /* Part of a block of order 9 or more. */
 static bool is_taken(const struct quire *q, uint32_t pageblock)
 {
@@ -173,19 +157,60 @@ static bool set_types(struct quire *q, uint32_t first, uint32_t end,
 	for (uint32_t block = first; block < end; block++)
 		if (is_taken(q, block))
 			return false;
-	for (uint32_t block = first; block < end; block++) {
-		if (!zone_set_type(zone_of_block(q, block), block, type) ||
-		    !retag_all(q, block, type))
+	for (uint32_t block = first; block < end; block++)
+		if (!zone_set_type(zone_of_block(q, block), block, type))
 			return false;
-	}
 	return true;
+}
+
+/* Gives words the new type, up to the first block with a page in flight; which,
+ * or `end`. */
+static uint32_t retag_all(struct quire *q, uint32_t first, uint32_t end,
+			  enum quire_mobility type)
+{
+	uint32_t block = first;
+
+	for (; block < end; block++) {
+		retag(q, block, type);
+		/* A fork's child has pages that nobody will bring to an end. */
+		if (!q->copied && has_page_in_flight(q, block))
+			break;
+		/* What came to its end in between. */
+		retag(q, block, type);
+	}
+	return block;
+}
+
+/* Sets are held anew for each look: a thread may need them to come to an end
+ * with its page. */
+static int set_range(struct quire *q, uint32_t first, uint32_t end,
+		     enum quire_mobility type)
+{
+	for (unsigned i = 0; first < end && i < LOOKS; i++) {
+		/* No block is parked, or on its way back to the system, and
+		 * what is freed meanwhile goes past the lists. */
+		bool drained = allocator_hold(q);
+		int error = drained ? 0 : errno;
+
+		if (drained && i == 0 && !set_types(q, first, end, type))
+			error = EBUSY;
+		if (error == 0)
+			first = retag_all(q, first, end, type);
+		allocator_release(q);
+		/* Pages that could not be had before. */
+		line_ring(&q->line);
+		if (error)
+			return error;
+		if (first < end)
+			platform_nap();
+	}
+	return first < end ? EBUSY : 0;
 }
 
 int quire_set_mobility(struct quire *q, uint64_t pfn, uint64_t pages,
 		       enum quire_mobility type)
 {
 	const struct region *region = &q->map.region;
-	bool drained, ok = false;
 	int error;
 
 	if (page_alloc_check_fork(q) != 0)
@@ -199,25 +224,15 @@ int quire_set_mobility(struct quire *q, uint64_t pfn, uint64_t pages,
 	    pages > align_up(region->end, BLOCK_UNITS) - pfn)
 		return refuse_range(q, pfn, pages, type, EINVAL,
 				    "not whole 2 MiB blocks of the region");
-	/* No block is parked, or on its way back to the system, and what is
-	 * freed meanwhile goes past the lists. */
-	drained = allocator_hold(q);
-	error = errno;
-	if (drained)
-		ok = set_types(q, (uint32_t)(pfn >> BLOCK_ORDER),
-			       (uint32_t)((pfn + pages) >> BLOCK_ORDER), type);
-	allocator_release(q);
-	/* Pages that could not be had before. */
-	line_ring(&q->line);
-	errno = error;
-	if (!drained)
-		return -1;
-	if (!ok)
+	error = set_range(q, (uint32_t)(pfn >> BLOCK_ORDER),
+			  (uint32_t)((pfn + pages) >> BLOCK_ORDER), type);
+	if (error == EBUSY)
 		return refuse_range(
 			q, pfn, pages, type, EBUSY,
 			"a live block of order 9 or more is in it, or "
 			"a page is being allocated or freed");
-	return 0;
+	errno = error;
+	return error ? -1 : 0;
 }
 
 int quire_mobility(const struct quire *q, uint64_t pfn)

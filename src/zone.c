@@ -1124,7 +1124,7 @@ bool zone_alloc_exact_locked(struct zone *zone, const struct zone_ask *ask,
 
 	assert_debug(lock_held(&zone->lock) && !ask->may,
 		     "zone %u: not locked, or may %u", zone->id, ask->may);
-	if (fault_hit(FAULT_ZONE) || above_floor(zone, ask, 0, 1) == 0)
+	if (fault_hit(FAULT_ZONE) || usable(zone, 0) < ask->floor + pages)
 		return false;
 	if (ask->order >= BLOCK_ORDER) {
 		taken = take_pageblocks(zone, ask->order, pfn, zero);

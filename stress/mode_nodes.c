@@ -83,13 +83,14 @@ static void nodes_options(const struct run *run, struct quire_options *o)
 
 /* --- allocating --- */
 
-/* Nodes that have a zone of that kind or below. */
+/* Nodes that have a zone of that kind or below; of DEVICE, that kind. */
 static uint32_t with_memory(const struct run *run, enum quire_zone highest)
 {
 	uint32_t nodes = 0;
 
 	for (unsigned z = 0; z < run->info.zones; z++)
-		if (run->zone[z].kind <= highest)
+		if (highest == QUIRE_ZONE_DEVICE ? run->zone[z].kind == highest
+						 : run->zone[z].kind <= highest)
 			nodes |= 1u << run->zone[z].node;
 	return nodes;
 }
@@ -133,9 +134,12 @@ static struct quire_policy *draw_policy(struct worker *w, unsigned flags)
 	struct nodes_own *own = w->run->own;
 	struct quire_policy *policy =
 		&own->policy[rng_below(&w->rng, POLICIES)];
-	enum quire_zone highest =
-		flags & QUIRE_DMA32 ? QUIRE_ZONE_DMA32 : QUIRE_ZONE_NORMAL;
+	enum quire_zone highest = QUIRE_ZONE_NORMAL;
 
+	if (flags & QUIRE_DMA32)
+		highest = QUIRE_ZONE_DMA32;
+	else if (flags & QUIRE_DEVICE)
+		highest = QUIRE_ZONE_DEVICE;
 	if (policy->mode == QUIRE_POLICY_BIND &&
 	    !(policy->nodes & with_memory(w->run, highest)))
 		return NULL;

@@ -346,6 +346,7 @@ static void pressure_round(struct worker *w)
 	struct pressure_own *own = w->run->own;
 	struct cache *cache = &own->caches[w->number];
 	struct block block = { 0 };
+	uint64_t pages = 0;
 
 	if (w->number == 0) {
 		set_floors(w->run);
@@ -354,8 +355,9 @@ static void pressure_round(struct worker *w)
 		atomic_store(&own->ready, true);
 	}
 	run_meet(w->run);
-	while (cache->n < cache->size &&
+	while (pages < cache->size &&
 	       block_take(w, &block, CACHE_ORDER, QUIRE_NORETRY)) {
+		pages += block.pages;
 		keep(cache, w, &block);
 		block.page = NULL;
 	}

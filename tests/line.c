@@ -462,7 +462,7 @@ static void test_fence_fails(void **state)
 	wait_main(&w);
 	fault_disarm_all();
 	assert_null(w.page);
-	assert_int_equal(w.error, ETIMEDOUT);
+	assert_int_equal(w.error, ENOMEM);
 	assert_true(w.ns < (uint64_t)LONG_MS * MS);
 	expect_no_line();
 	messages.count = 0;

@@ -244,7 +244,9 @@ struct quire_options {
 	/*
 	 * Free 2 MiB blocks that were not used for give_delay_ms (default
 	 * 10,000) go back to the system in quire_maintain(), at most give_rate
-	 * bytes a second (0: any), while more than give_floor bytes are free.
+	 * bytes a second (0: any), while free memory that has not gone is more
+	 * than give_floor bytes. While blocks are on their way, calls with
+	 * QUIRE_NORETRY or QUIRE_NOLOCK do not find them.
 	 */
 	enum quire_give_back give_back;
 	unsigned give_delay_ms;
@@ -316,11 +318,18 @@ QUIRE_API const char *quire_backing_name(enum quire_backing backing);
  * interrupted any call of quire's.
  */
 #define QUIRE_NOLOCK (1u << 2)
-/* Waits for pages to come back, in line with others who do, options.wait_ms at
- * most; then fails with ETIMEDOUT. */
+/*
+ * Waits for pages to come back, in line with others who do, options.wait_ms at
+ * most; then fails with ETIMEDOUT. What waiters want, to an eighth of a zone,
+ * is not taken by calls without WAIT, ATOMIC or MEMALLOC. Inside a shrinker
+ * nobody waits: ENOMEM.
+ */
 #define QUIRE_WAIT (1u << 3)
-/* Reclaims and waits until there are pages. Only what no zone could ever hold
- * fails, with EINVAL. */
+/*
+ * Reclaims and waits until there are pages, for good if none come. Fails only,
+ * with EINVAL, for what no zone could ever hold, and inside a shrinker, where
+ * nobody waits, with ENOMEM.
+ */
 #define QUIRE_NOFAIL (1u << 4)
 /*
  * May use some of what min_free keeps: HIGH one half, ATOMIC, which neither
@@ -333,11 +342,13 @@ QUIRE_API const char *quire_backing_name(enum quire_backing backing);
 /* Mobility; default: unmovable. */
 #define QUIRE_MOVABLE (1u << 8)	    /* can be moved: may lie in MOVABLE zones */
 #define QUIRE_RECLAIMABLE (1u << 9) /* can be given up: caches */
-#define QUIRE_CMA (1u << 10)	    /* with MOVABLE: CMA blocks will do too */
+/* With MOVABLE: blocks up to order 8 may lie in CMA; exact runs do not. */
+#define QUIRE_CMA (1u << 10)
 /* Zones; default: NORMAL, with QUIRE_MOVABLE MOVABLE, and those below it. */
 #define QUIRE_DMA32 (1u << 11)	/* DMA32 alone */
 #define QUIRE_DEVICE (1u << 12) /* DEVICE alone */
-/* From this node, and with THISNODE from no other; overrides the policy. */
+/* From this node; overrides the policy. With THISNODE from no other node than
+ * that one, or the one that the policy chose. */
 #define QUIRE_THISNODE (1u << 13)
 #define QUIRE_NODE(n) (((unsigned)(n) + 1u) << 16)
 #define QUIRE_NODE_MASK (0x1fu << 16)
@@ -523,9 +534,11 @@ QUIRE_API int quire_this_node(const struct quire *q);
 /*
  * What the 2 MiB blocks of [pfn, pfn + pages) are there for from now on: CMA,
  * ISOLATED, or back to UNMOVABLE, MOVABLE or RECLAIMABLE. Both numbers are
- * multiples of 512. Live blocks stay; what is freed goes where the type says.
- * Errors: EINVAL and a report (range, type), EBUSY (a live block of order 9 or
- * more reaches in).
+ * multiples of 512. Live blocks stay; what is freed goes where the type says (a
+ * page that another thread is freeing at this moment may be parked in a list
+ * once more). Errors: EINVAL and a report (range, type), EBUSY and a report (a
+ * live block of order 9 or more reaches in; or a thread did not come to an end
+ * with a page, and then types are set: call again).
  */
 QUIRE_API int quire_set_mobility(struct quire *q, uint64_t pfn, uint64_t pages,
 				 enum quire_mobility type);
@@ -593,7 +606,9 @@ struct quire_shrinker {
 /*
  * Errors: EEXIST (registered already), EINVAL (no count or scan), ENOMEM; of
  * unregister EINVAL (not registered), EBUSY (called by the shrinker itself, as
- * it runs). Unregister waits until no thread runs it.
+ * it runs). Unregister waits until no thread runs it; two shrinkers must not
+ * unregister each other. Shrinkers are kept by liburcu-bp, around whose locks
+ * quire forks: a program must not call urcu_bp_before_fork() itself.
  */
 QUIRE_API int quire_shrinker_register(struct quire *q,
 				      struct quire_shrinker *shrinker);
@@ -632,10 +647,10 @@ QUIRE_API int quire_mempool_free(struct quire_mempool *pool,
 				 struct quire_page *page);
 
 /*
- * Gives free 2 MiB blocks back to the system now, those free longest first, at
- * most so many bytes; returns how many bytes went. Errors: ENOTSUP
- * (QUIRE_PINNED or QUIRE_MLOCK, offsets, give_back none, or a backing that
- * cannot).
+ * Gives free 2 MiB blocks back to the system now, larger free runs first, of
+ * these the longest free, at most so many bytes; returns how many bytes went.
+ * Errors: ENOTSUP (QUIRE_PINNED or QUIRE_MLOCK, offsets, give_back none, or a
+ * backing that cannot).
  */
 QUIRE_API int64_t quire_give_back(struct quire *q, uint64_t bytes);
 /* Asks the system for hugepages again behind blocks in full use that went back
