@@ -290,6 +290,17 @@ static void init_nodes(struct quire *q, const struct plan *plan,
 	}
 }
 
+static void tell_zones(const struct quire *q, const struct plan *plan)
+{
+	for (unsigned z = 0; z < plan->layout.nr_zones; z++) {
+		const struct zone_span *span = &plan->layout.zone[z];
+
+		step(q, plan, "node %u: zone %s: pfn %u to %u, %u pages",
+		     span->node, quire_zone_name(span->kind), span->first,
+		     span->end, span->end - span->first);
+	}
+}
+
 static void init_map(struct quire *q, const struct plan *plan,
 		     const struct tables *t)
 {
@@ -317,10 +328,6 @@ static void init_zones(struct quire *q, const struct plan *plan,
 		if (plan->settings.options.flags & QUIRE_LOCK_TIMES)
 			zone_time_holds(zone);
 		q->nodes->node[span->node].zone[span->kind] = zone;
-		step(q, plan, "node %u: zone %s: pfn %u to %u, %s", span->node,
-		     quire_zone_name(span->kind), span->first, span->end,
-		     zone->nr_owners ? "blocks owned by CPUs"
-				     : "too small for owned blocks");
 	}
 }
 
@@ -334,9 +341,12 @@ static void init_free_areas(struct quire *q, const struct plan *plan)
 		for (uint32_t i = end - (uint32_t)(span->cma >> BLOCK_ORDER);
 		     span->cma && i < end; i++)
 			zone_set_type(q->zone[z], i, QUIRE_TYPE_CMA);
-		step(q, plan, "node %u: zone %s: %llu pages free, %llu of CMA",
+		step(q, plan,
+		     "node %u: zone %s: %llu pages free, %llu of CMA; %s",
 		     span->node, quire_zone_name(span->kind),
-		     (ull)zone_free_pages(q->zone[z]), (ull)span->cma);
+		     (ull)zone_free_pages(q->zone[z]), (ull)span->cma,
+		     q->zone[z]->nr_owners ? "CPUs own blocks"
+					   : "too small for owned blocks");
 	}
 }
 
@@ -505,6 +515,7 @@ static int lay_out(struct quire *q, const struct plan *plan,
 	line_init(&q->line);
 	tell_arena(q, plan);
 	init_nodes(q, plan, t);
+	tell_zones(q, plan);
 	init_map(q, plan, t);
 	init_zones(q, plan, t);
 	init_free_areas(q, plan);
