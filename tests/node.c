@@ -104,8 +104,8 @@ static void check_memory(const struct plan *plan, const struct nodes *ns)
 			for (unsigned k = 0; k <= highest && k < NR_LISTED; k++)
 				expected |= n < plan->nr && plan->there[n][k];
 			if (highest == QUIRE_ZONE_DEVICE)
-				expected = n < plan->nr &&
-					   plan->there[n][highest];
+				expected =
+					n < plan->nr && plan->there[n][highest];
 			assert_int_equal(
 				nodes_with_memory(ns,
 						  (enum quire_zone)highest) >>

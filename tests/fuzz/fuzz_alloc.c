@@ -54,6 +54,7 @@ struct zone {
 struct call {
 	unsigned order, flags;
 	bool exact;
+	bool only_cma; /* runs in CMA blocks are meant, no others */
 	uint32_t nodes;
 	enum quire_zone highest;
 };
@@ -200,8 +201,8 @@ static uint64_t floor_of(const struct zone *zone, const struct call *call)
 	return pages + zone->reserve[call->highest];
 }
 
-static bool zone_has_room(const struct model *m, const struct zone *zone,
-			  const struct call *call)
+static bool zone_has_run(const struct model *m, const struct zone *zone,
+			 const struct call *call)
 {
 	uint64_t size = UINT64_C(1) << call->order;
 	uint64_t pfn = (zone->first + size - 1) & ~(size - 1);
@@ -209,9 +210,24 @@ static bool zone_has_room(const struct model *m, const struct zone *zone,
 	if (usable(m, zone, call) < floor_of(zone, call) + size)
 		return false;
 	for (; pfn + size <= zone->end; pfn += size)
-		if (run_is_free(m, pfn, size) && run_serves(m, call, pfn))
+		if (run_is_free(m, pfn, size) && run_serves(m, call, pfn) &&
+		    (!call->only_cma || *kept_at(m, pfn) == QUIRE_TYPE_CMA))
 			return true;
 	return false;
+}
+
+/* In CMA blocks, which count only for what comes from them, or elsewhere. */
+static bool zone_has_room(const struct model *m, const struct zone *zone,
+			  const struct call *call)
+{
+	struct call plain = *call, cma = *call;
+
+	plain.flags &= ~QUIRE_CMA;
+	cma.only_cma = true;
+	return zone_has_run(m, zone, &plain) ||
+	       (call->flags & QUIRE_CMA && !call->exact &&
+		UINT64_C(1) << call->order < BLOCK_PAGES &&
+		zone_has_run(m, zone, &cma));
 }
 
 static bool has_room(const struct model *m, const struct call *call)
@@ -1278,7 +1294,8 @@ static void run_ops(struct model *m)
 /* Before a call fails, what is kept for QUIRE_ATOMIC is anybody's again. */
 static void give_up_highatomic(struct model *m)
 {
-	const struct call call = { .order = QUIRE_MAX_ORDER,
+	/* It fits each zone that is large enough to keep some. */
+	const struct call call = { .order = 14,
 				   .flags = QUIRE_MOVABLE,
 				   .nodes = (1u << m->info.nodes) - 1,
 				   .highest = QUIRE_ZONE_MOVABLE };
