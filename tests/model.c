@@ -598,7 +598,9 @@ static struct quire_policy *pick_policy(struct model *m)
 	if (below(m, 8))
 		return NULL;
 	if (below(m, 8) == 0) {
-		*policy = (struct quire_policy){ .mode = below(m, 5) };
+		*policy = (struct quire_policy){
+			.mode = (enum quire_policy_mode)below(m, 5)
+		};
 		policy->turn = (uint32_t)test_random(&m->rng);
 		while (policy->mode && !policy->nodes)
 			policy->nodes = (uint32_t)below(m, 1u << m->info.nodes);
