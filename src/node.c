@@ -81,22 +81,34 @@ void nodes_init(struct nodes *ns, unsigned nr)
 }
 
 /* An entry and its mirror image; returns the number of mistakes. */
-static unsigned check_pair(const uint8_t *d, unsigned nr, unsigned row,
-			   unsigned column, const struct reporter *to)
+/* Two places of a matrix that must agree. */
+struct pair {
+	unsigned row, column;
+	unsigned there, back;
+};
+
+static unsigned complain(const struct pair *p, const struct reporter *to,
+			 const char *wrong)
 {
-	unsigned there = d[row * nr + column], back = d[column * nr + row];
-	const char *wrong[2];
+	report(to, "distances[%u][%u] %u, distances[%u][%u] %u: %s", p->row,
+	       p->column, p->there, p->column, p->row, p->back, wrong);
+	return 1;
+}
+
+static unsigned check_pair(const struct pair *p, const struct reporter *to)
+{
 	unsigned count = 0;
 
-	if (row == column && there != DISTANCE_SELF)
-		wrong[count++] = "not 10, which a node is from itself";
-	if (row != column && (there < DISTANCE_SELF || back < DISTANCE_SELF))
-		wrong[count++] = "below 10";
-	if (there != back)
-		wrong[count++] = "not symmetric";
-	for (unsigned i = 0; i < count; i++)
-		report(to, "distances[%u][%u] %u, distances[%u][%u] %u: %s",
-		       row, column, there, column, row, back, wrong[i]);
+	if (p->row == p->column)
+		return p->there == DISTANCE_SELF
+			       ? 0
+			       : complain(
+					 p, to,
+					 "not 10, which a node is from itself");
+	if (p->there < DISTANCE_SELF || p->back < DISTANCE_SELF)
+		count += complain(p, to, "below 10");
+	if (p->there != p->back)
+		count += complain(p, to, "not symmetric");
 	return count;
 }
 
@@ -107,7 +119,11 @@ int nodes_check_distances(const uint8_t *d, unsigned nr,
 
 	for (unsigned row = 0; row < nr; row++)
 		for (unsigned column = row; column < nr; column++)
-			wrong += check_pair(d, nr, row, column, to);
+			wrong += check_pair(
+				&(struct pair){ row, column,
+						d[row * nr + column],
+						d[column * nr + row] },
+				to);
 	if (wrong == 0)
 		return 0;
 	errno = EINVAL;

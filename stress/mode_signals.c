@@ -18,12 +18,15 @@
 
 #include "blocks.h"
 
-enum { FAST = 2, AGAIN_NS = 40000 };
+/* Of more threads than EACH each comes less often: their handlers would leave
+ * the CPUs no time for anything else. */
+enum { FAST = 2, AGAIN_NS = 40000, EACH = 8 };
 /* Of the shade. */
 enum { SLOTS = 8, ORDER_MAX = 10, PAGES_MAX = 20 };
 
 static _Thread_local struct worker *shade;
 static _Thread_local timer_t timer;
+static long again_ns; /* (c) while threads run */
 
 static int the_signal(void)
 {
@@ -33,7 +36,7 @@ static int the_signal(void)
 /* The thread goes on for so long first, however long the handler took. */
 static void again(void)
 {
-	const struct itimerspec once = { .it_value.tv_nsec = AGAIN_NS };
+	const struct itimerspec once = { .it_value.tv_nsec = again_ns };
 
 	timer_settime(timer, 0, &once, NULL);
 }
@@ -180,6 +183,7 @@ static bool signals_init(struct run *run)
 		shades[i].reply.state = ~run->workers[i].rng.state;
 		shades[i].share = run->info.pages;
 	}
+	again_ns = AGAIN_NS * (long)(1 + run->nr_players / EACH);
 	return sigaction(the_signal(), &act, NULL) == 0;
 }
 
