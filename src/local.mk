@@ -18,7 +18,7 @@ libquire_core_la_SOURCES = \
 	src/maintain.c \
 	src/memblock.c src/memblock.h \
 	src/memmap.c src/memmap.h \
-	src/mempool.c \
+	src/mempool.c src/mempool.h \
 	src/node.c src/node.h \
 	src/options.c src/options.h \
 	src/page.h \
