@@ -78,9 +78,11 @@ ops() { # WORKLOAD
 	esac
 }
 
-# Instructions of a whole run.
+# Instructions of a whole run, from main() on: what libnuma reads when it is
+# loaded is never twice the same.
 run() { # ARGUMENT...
 	if ! valgrind --command-line-only=yes -q --tool=callgrind \
+		--toggle-collect=main \
 		--callgrind-out-file="$work/counted" "$program" "$@" >"$work/log" 2>&1; then
 		sed 's/^/# /' "$work/log"
 		return 1
