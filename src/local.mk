@@ -44,7 +44,7 @@ libquire_core_la_SOURCES = \
 	src/platform/rseq_aarch64.h \
 	src/platform/rseq_none.h \
 	src/platform/rseq_x86_64.h
-libquire_core_la_CFLAGS = $(AM_CFLAGS) $(NUMA_CFLAGS) $(URCU_CFLAGS) \
+libquire_core_la_CFLAGS = $(AM_CFLAGS) $(URCU_CFLAGS) \
 	-fvisibility=hidden
 libquire_core_la_LIBADD = $(NUMA_LIBS) $(URCU_LIBS)
 

@@ -29,7 +29,6 @@ unit_tests = tests/arena tests/bits tests/buddy tests/cpu_stack tests/debug \
 	tests/pcp tests/platform tests/policy tests/reclaim tests/rseq \
 	tests/strain tests/topology tests/validate tests/watermark \
 	tests/zone tests/zone_idle
-tests_platform_CFLAGS = $(AM_CFLAGS) $(NUMA_CFLAGS)
 # Of the whole, by what quire.h offers.
 whole_tests = tests/api tests/exhaust tests/faults tests/fork tests/model \
 	tests/nodes tests/pressure
