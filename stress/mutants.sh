@@ -4,9 +4,10 @@
 # mutants.sh [NAME...]: proof that the suite can fail. Each stress/mutants/
 # NAME.patch plants one mistake in src/ and names the command that catches it; a
 # mutant is ok if its command finds a violation, fails a test or crashes within
-# LIMIT seconds. The library has its schedule points but not its assertions: it
-# is the suite that must see it. First the same commands must find nothing in
-# the library as it is.
+# LIMIT seconds; quire-stress calls one that hangs stuck after STUCK seconds.
+# The library has its schedule points but not its assertions: it is the suite
+# that must see it. First the same commands must find nothing in the library as
+# it is.
 #
 # A patch begins with what is wrong, and these lines:
 #   caught-by: COMMAND   quire-stress, or a unit test, tests/NAME, with what
@@ -19,6 +20,7 @@
 
 top=$(cd "${top_srcdir:-.}" && pwd) || exit 99
 limit=${QUIRE_MUTANTS_LIMIT:-60}
+stuck=20
 times=${QUIRE_MUTANTS_TIMES:-1}
 control=${QUIRE_MUTANTS_CONTROL:-1}
 cc=${CC:-cc}
@@ -116,7 +118,7 @@ run() { # FOLDER SECONDS LIMIT COMMAND
 		case $word in
 		quire-stress)
 			word=$folder/quire-stress
-			set -- "$@" "$word" --time "$seconds" \
+			set -- "$@" "$word" --time "$seconds" --stuck "$stuck" \
 				${QUIRE_STRESS_SEED:+--seed} \
 				${QUIRE_STRESS_SEED:+"$QUIRE_STRESS_SEED"}
 			;;

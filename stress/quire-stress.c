@@ -46,7 +46,8 @@ enum {
 	KEY_WAY,
 	KEY_JSON,
 	KEY_RENEW,
-	KEY_PAUSES
+	KEY_PAUSES,
+	KEY_STUCK
 };
 
 static const struct argp_option option_table[] = {
@@ -76,6 +77,10 @@ static const struct argp_option option_table[] = {
 	{ "seed", KEY_SEED, "N", 0,
 	  "The same seed gives the same operations per thread (default: drawn "
 	  "and printed)",
+	  2 },
+	{ "stuck", KEY_STUCK, "SECONDS", 0,
+	  "If no call ends for so long, none will: that is a violation "
+	  "(default: 120)",
 	  2 },
 	{ "json", KEY_JSON, 0, 0, "Print one JSON object instead of the table",
 	  3 },
@@ -181,15 +186,16 @@ static uint64_t parse_size(const char *arg, struct argp_state *state)
 	return n << shift;
 }
 
-static double parse_seconds(const char *arg, struct argp_state *state)
+static double parse_seconds(const char *option, const char *arg, double min,
+			    struct argp_state *state)
 {
 	char *end;
 	double seconds = strtod(arg, &end);
 
-	if (end == arg || *end || !(seconds >= 0) || seconds > 1e7)
+	if (end == arg || *end || !(seconds >= min) || seconds > 1e7)
 		argp_error(state,
-			   "--time %s: it is a number of seconds, up to 1e7",
-			   arg);
+			   "--%s %s: it is a number of seconds from %g to 1e7",
+			   option, arg, min);
 	return seconds;
 }
 
@@ -220,7 +226,7 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
 		parse_list("way", arg, &a->ways, find_way, state);
 		return 0;
 	case 't':
-		a->run.seconds = parse_seconds(arg, state);
+		a->run.seconds = parse_seconds("time", arg, 0, state);
 		return 0;
 	case 'n':
 		a->run.threads = (unsigned)parse_number("threads", arg, 1,
@@ -245,6 +251,9 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
 				   "--pauses %s: this library has no "
 				   "schedule points",
 				   arg);
+		return 0;
+	case KEY_STUCK:
+		a->run.stuck = parse_seconds("stuck", arg, 1, state);
 		return 0;
 	case KEY_SEED:
 		a->run.seed = parse_number("seed", arg, 0, UINT64_MAX, state);
@@ -356,6 +365,7 @@ int main(int argc, char **argv)
 		.run = { .size = UINT64_C(128) << 20,
 			 .seed = drawn_seed(),
 			 .seconds = 5,
+			 .stuck = 120,
 			 .threads = 4,
 			 .pauses = 32 },
 		.modes = (1u << NR_MODES) - 1,

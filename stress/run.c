@@ -8,10 +8,11 @@
  * workers'. After every fourth round and the last, all is given back, and the
  * free memory must be what it was when the allocator was new.
  *
- * The main thread watches: if no call ends for STUCK_SECONDS, no wait is that
- * long on purpose: somebody sleeps who was never woken. A run with violations
- * ends with its round; an allocator may be broken in such a way that it cannot,
- * and has BROKEN_SECONDS for it.
+ * The main thread watches the players, not the helper, who may go on for as
+ * long as they are busy: if no call of theirs ends for so many seconds as the
+ * options say, it never will, for no wait is that long on purpose. A run with
+ * violations ends with its round; an allocator may be broken in such a way that
+ * it cannot, and has BROKEN_SECONDS for it.
  */
 #include "run.h"
 
@@ -27,7 +28,7 @@
 
 #include "blocks.h"
 
-enum { STUCK_SECONDS = 120, BROKEN_SECONDS = 10, WATCH_MS = 100 };
+enum { BROKEN_SECONDS = 10, WATCH_MS = 100 };
 /* And no run has fewer. */
 enum { GIVE_BACK_ROUNDS = 4 };
 /* Steps of all players in a round: milliseconds of work. */
@@ -351,13 +352,14 @@ static uint64_t progress(const struct run *run)
 {
 	uint64_t sum = 0;
 
-	for (unsigned i = 0; i < run->nr_workers; i++)
+	for (unsigned i = 0; i < run->nr_players; i++)
 		sum += counted(&run->workers[i].ops) +
 		       counted(&run->workers[i].events);
 	return sum;
 }
 
-static void watch_workers(struct run *run, void (*watch)(const struct run *run))
+static void watch_workers(struct run *run, double stuck,
+			  void (*watch)(const struct run *run))
 {
 	double moved = run_now();
 	uint64_t last = 0;
@@ -371,7 +373,7 @@ static void watch_workers(struct run *run, void (*watch)(const struct run *run))
 			moved = run_now();
 		last = here;
 		if (run_now() - moved >
-		    (violations() ? BROKEN_SECONDS : STUCK_SECONDS)) {
+		    (violations() ? BROKEN_SECONDS : stuck)) {
 			violation("stuck: calls do not end");
 			_exit(EXIT_FAILURE);
 		}
@@ -384,7 +386,7 @@ static void watch_workers(struct run *run, void (*watch)(const struct run *run))
 	pthread_mutex_unlock(&run->end_lock);
 }
 
-static enum run_status play(struct run *run,
+static enum run_status play(struct run *run, double stuck,
 			    void (*watch)(const struct run *run))
 {
 	for (unsigned i = 0; i < run->nr_workers; i++) {
@@ -396,7 +398,7 @@ static enum run_status play(struct run *run,
 			exit(2);
 		}
 	}
-	watch_workers(run, watch);
+	watch_workers(run, stuck, watch);
 	for (unsigned i = 0; i < run->nr_workers; i++)
 		pthread_join(run->workers[i].thread, NULL);
 	return RUN_DONE;
@@ -442,7 +444,7 @@ enum run_status run_play(const struct run_options *options,
 	if (options->pauses)
 		quire_debug_pauses(options->pauses, options->seed);
 	run.deadline = run_ns() + (uint64_t)(options->seconds * 1e9);
-	status = play(&run, watch);
+	status = play(&run, options->stuck, watch);
 	quire_debug_pauses(0, 0);
 	if (mode->fini)
 		mode->fini(&run);

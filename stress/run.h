@@ -9,6 +9,7 @@ struct run_options {
 	uint64_t size; /* bytes */
 	uint64_t seed;
 	double seconds;
+	double stuck; /* seconds: a call that takes longer never ends */
 	unsigned threads;
 	unsigned renew;
 	unsigned pauses; /* one schedule point in so many; 0: none */

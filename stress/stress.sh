@@ -1,8 +1,9 @@
 #!/bin/sh
 # SPDX-License-Identifier: BSD-2-Clause
 #
-# A short run of every mode in every way: one TAP result each. The seed is new
-# every time and stands in the output; QUIRE_STRESS_SEED repeats one.
+# A short run of every mode in every way: one TAP result each; and bad options.
+# The seed is new every time and stands in the output; QUIRE_STRESS_SEED repeats
+# one.
 
 stress=${top_builddir:-.}/stress/quire-stress
 seed=${QUIRE_STRESS_SEED:-$(od -An -N4 -tu4 /dev/urandom | tr -d ' ')}
@@ -21,6 +22,23 @@ try() { # NAME OPTION...
 	echo "ok $n - $name"
 }
 
+refuses() { # WORDS OPTION...
+	words=$1
+	shift
+	n=$((n + 1))
+	# shellcheck disable=SC2086
+	said=$($TEST_WRAPPER "$stress" "$@" 2>&1 >/dev/null)
+	status=$?
+	case $status,$said in
+	2,*"$words"*) ;;
+	*)
+		echo "# exit status $status: $said"
+		printf 'not '
+		;;
+	esac
+	echo "ok $n - refused: $words"
+}
+
 skip() { # NAME
 	n=$((n + 1))
 	echo "ok $n - $1 # SKIP cannot be had on this machine"
@@ -32,6 +50,15 @@ case $($TEST_WRAPPER "$stress" --mode churn --way rseq --time 0 2>&1) in
 *"cannot be had on this machine"*) has_rseq= ;;
 *) has_rseq=yes ;;
 esac
+
+refuses '--mode: there is no mode "walk"' --mode churn,walk
+refuses '--way: there is no way "none"' --way none
+refuses '--time -1: it is a number of seconds from 0 to 1e7' --time -1
+refuses '--stuck 0.5: it is a number of seconds from 1 to 1e7' --stuck 0.5
+refuses '--threads 0: it is a number from 1 to 1024' --threads 0
+refuses '--size 1Q: it is a number of bytes' --size 1Q
+refuses '--size 1048576: 4 threads need' --size 1M
+refuses 'what is "churn"?' churn
 
 for mode in $modes; do
 	for way in rseq trylock bound; do
