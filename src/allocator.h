@@ -115,8 +115,13 @@ bool allocator_hold(struct quire *q);
 bool allocator_hold_locked(struct quire *q, bool drain);
 void allocator_release(struct quire *q);
 
+unsigned allocator_this_node_slow(const struct quire *q);
+
 /* The node of the CPU that the thread runs on or stands for. */
-unsigned allocator_this_node(const struct quire *q);
+static inline unsigned allocator_this_node(const struct quire *q)
+{
+	return q->nodes->nr == 1 ? 0 : allocator_this_node_slow(q);
+}
 
 /* Of a node: pages missing to the high watermarks of its zones; whether one of
  * them is below low; that all were high again. */

@@ -34,13 +34,11 @@
 static int plan_reserved(struct arena *arena,
 			 const struct arena_request *request)
 {
-	if (request->size > REGION_MAX || request->size == 0) {
-		report(arena->reporter, "size %llu: need 1 to %llu bytes",
-		       (unsigned long long)request->size,
-		       (unsigned long long)REGION_MAX);
-		errno = EINVAL;
-		return -1;
-	}
+	if (request->size > REGION_MAX || request->size == 0)
+		return report_invalid(arena->reporter,
+				      "size %llu: need 1 to %llu bytes",
+				      (unsigned long long)request->size,
+				      (unsigned long long)REGION_MAX);
 	arena->reserved = true;
 	arena->size = align_up(request->size, HUGEPAGE);
 	return 0;
@@ -56,15 +54,13 @@ static int plan_callers(struct arena *arena,
 	uint64_t last = align_down(end, QUIRE_PAGE_SIZE);
 
 	if (end < start || first < start || last <= first ||
-	    request->size > REGION_MAX) {
-		report(arena->reporter,
-		       "region at 0x%llx of %llu bytes holds no whole page, "
-		       "or too many",
-		       (unsigned long long)start,
-		       (unsigned long long)request->size);
-		errno = EINVAL;
-		return -1;
-	}
+	    request->size > REGION_MAX)
+		return report_invalid(
+			arena->reporter,
+			"region at 0x%llx of %llu bytes holds no whole page, "
+			"or too many",
+			(unsigned long long)start,
+			(unsigned long long)request->size);
 	arena->start = first;
 	arena->size = last - first;
 	arena->trimmed_head = first - start;

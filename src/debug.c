@@ -15,20 +15,38 @@
 
 enum { MESSAGE_MAX = 512 };
 
-void report(const struct reporter *to, const char *format, ...)
+static void hand_over(const struct reporter *to, const char *format,
+		      va_list args)
 {
 	char message[MESSAGE_MAX];
 	int error = errno; /* the caller's, which its message goes with */
-	va_list args;
 
-	va_start(args, format);
 	platform_format(message, sizeof(message), format, args);
-	va_end(args);
 	if (to && to->report)
 		to->report(to->arg, message);
 	else
 		platform_message(message);
 	errno = error;
+}
+
+void report(const struct reporter *to, const char *format, ...)
+{
+	va_list args;
+
+	va_start(args, format);
+	hand_over(to, format, args);
+	va_end(args);
+}
+
+int report_invalid(const struct reporter *to, const char *format, ...)
+{
+	va_list args;
+
+	va_start(args, format);
+	hand_over(to, format, args);
+	va_end(args);
+	errno = EINVAL;
+	return -1;
 }
 
 void assert_failed(const char *file, int line, const char *condition,

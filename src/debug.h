@@ -43,6 +43,10 @@ struct reporter {
 /* Formats one message (no newline) and hands it over; `to` may be NULL. */
 void report(const struct reporter *to, const char *format, ...)
 	printf_like(2, 3);
+/* The same of a call that is refused, which returns what this does: -1, with
+ * errno EINVAL. */
+int report_invalid(const struct reporter *to, const char *format, ...)
+	printf_like(2, 3);
 
 _Noreturn void assert_failed(const char *file, int line, const char *condition,
 			     const char *format, ...) printf_like(4, 5);

@@ -131,40 +131,6 @@ static uint64_t give_batch(struct quire *q, struct zone *zone, unsigned min_age,
 	return give_taken(q, zone, best, n);
 }
 
-/* Whole pageblocks that have memory: handed out once, and not gone since. */
-static unsigned backed_blocks(const struct gigablock *giga)
-{
-	unsigned n = 0;
-
-	for (unsigned w = 0; w < BLOCK_WORDS; w++) {
-		uint64_t whole = ~giga->block.map[w] & giga->touched[w];
-		uint64_t idle = whole & giga->idle[w];
-
-		n += bits_count(whole);
-		for (; idle; idle &= idle - 1)
-			n -= giga->since[w * WORD_BITS + bits_lowest(idle)] ==
-			     0;
-	}
-	return n;
-}
-
-/* Free pages of a zone that have memory. */
-static uint64_t backed_pages(struct zone *zone)
-{
-	uint64_t pages = 0;
-
-	for (uint32_t i = 0; i < zone->nr_gigablocks; i++) {
-		zone_lock_uncounted(zone);
-		if (i == 0)
-			pages = zone_free_pages(zone) - zone->free_whole;
-		if (i < zone->fresh)
-			pages += (uint64_t)backed_blocks(&zone->gigablocks[i])
-				 << BLOCK_ORDER;
-		zone_unlock(zone);
-	}
-	return pages;
-}
-
 /* What went back is free, too, but a floor is there to be used at once. */
 static uint64_t backed_bytes(struct quire *q)
 {
@@ -172,7 +138,7 @@ static uint64_t backed_bytes(struct quire *q)
 
 	for (unsigned z = 0; z < q->nr_zones; z++)
 		if (q->zone[z]->kind != QUIRE_ZONE_DEVICE)
-			pages += backed_pages(q->zone[z]);
+			pages += zone_backed_pages(q->zone[z]);
 	return pages << QUIRE_PAGE_SHIFT;
 }
 

@@ -20,12 +20,11 @@
 static int refuse(const struct reporter *to, const char *what, uint64_t bytes,
 		  uint64_t pages)
 {
-	report(to,
-	       "%s %llu: there are %llu bytes for it, and some must be left",
-	       what, (unsigned long long)bytes,
-	       (unsigned long long)(pages << QUIRE_PAGE_SHIFT));
-	errno = EINVAL;
-	return -1;
+	return report_invalid(
+		to,
+		"%s %llu: there are %llu bytes for it, and some must be left",
+		what, (unsigned long long)bytes,
+		(unsigned long long)(pages << QUIRE_PAGE_SHIFT));
 }
 
 static int cut_nodes(struct layout *layout, const struct quire_options *options,
@@ -44,13 +43,12 @@ static int cut_nodes(struct layout *layout, const struct quire_options *options,
 			      BLOCK_UNITS);
 		if (i + 1 == nr || (part && at < region->end))
 			continue;
-		report(to,
-		       "node %u of %u: ends at pfn %llu, the region at %u: "
-		       "nodes of %llu pages do not fit",
-		       i, nr, (unsigned long long)at, region->end,
-		       (unsigned long long)(at - layout->node[i]));
-		errno = EINVAL;
-		return -1;
+		return report_invalid(
+			to,
+			"node %u of %u: ends at pfn %llu, the region at %u: "
+			"nodes of %llu pages do not fit",
+			i, nr, (unsigned long long)at, region->end,
+			(unsigned long long)(at - layout->node[i]));
 	}
 	layout->node[nr] = region->end;
 	return 0;
@@ -96,14 +94,12 @@ static int add_zone(struct layout *layout, unsigned node, enum quire_zone kind,
 {
 	if (first >= end)
 		return 0;
-	if (layout->nr_zones == QUIRE_MAX_ZONES) {
-		report(to,
-		       "node %u of %u: more than %d zones in all nodes "
-		       "together",
-		       node, layout->nr_nodes, QUIRE_MAX_ZONES);
-		errno = EINVAL;
-		return -1;
-	}
+	if (layout->nr_zones == QUIRE_MAX_ZONES)
+		return report_invalid(
+			to,
+			"node %u of %u: more than %d zones in all nodes "
+			"together",
+			node, layout->nr_nodes, QUIRE_MAX_ZONES);
 	layout->zone[layout->nr_zones++] = (struct zone_span){
 		.first = (pfn_t)first,
 		.end = (pfn_t)end,

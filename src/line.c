@@ -14,18 +14,18 @@
  * Protocol.
  *  1. A waiter is in line (length counts it) before the lists are shut, and
  *     these are shut, with the fence of pcp.c, before it asks. From then on
- * what is freed goes to the zones: nothing is parked where nobody looks.
+ *     what is freed goes to the zones: nothing is parked where nobody looks.
  *  2. No wake-up is lost. A free puts its block under the zone's lock, then
  *     reads length. A waiter has set length, then asks under the zone's lock.
- * If the free had the lock first, the block is found; else it sees the length
- *     and rings. A free without the lock has a full fence between its push and
- *     the look at length, as line_wait() has after joining: one of the two sees
- *     the other.
+ *     If the free had the lock first, the block is found; else it sees the
+ *     length and rings. A free without the lock has a full fence between its
+ *     push and the look at length, as line_wait() has after joining: one of
+ *     the two sees the other.
  *  3. The bell is read before the line is served, and parked on with that
- * value: what rings later makes the park return at once.
+ *     value: what rings later makes the park return at once.
  *  4. A waiter that leaves makes the next one first, and wakes it; it serves
  *     before it sleeps. A waiter is not touched after `state` says it is
- * served.
+ *     served.
  *  5. Lists are opened again by the last one to leave. Who shuts or opens has
  *     the drain lock and goes by length as it is then.
  *
@@ -38,8 +38,8 @@
 #include <errno.h>
 #include <limits.h>
 
-#include "page_alloc.h"
 #include "platform/platform.h"
+#include "want.h"
 
 enum waiter_state { WAITER_WAITS, WAITER_FIRST, WAITER_SERVED };
 
@@ -232,7 +232,7 @@ bool line_wait(struct quire *q, struct want *want, const struct line_wish *wish,
 	lock_acquire(&line->lock);
 	append(line, &me);
 	lock_release(&line->lock);
-	/* Point 2: with the fence in quire_free_pages_nolock(). */
+	/* Point 2: with the fence in take_back() of page_alloc.c. */
 	atomic_thread_fence(memory_order_seq_cst);
 	schedule_point();
 	shut = shut_by_length(q);

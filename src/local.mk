@@ -2,7 +2,7 @@
 # link to reach what libquire.so hides.
 noinst_LTLIBRARIES += libquire-core.la
 libquire_core_la_SOURCES = \
-	src/allocator.h \
+	src/allocator.c src/allocator.h \
 	src/arena.c src/arena.h \
 	src/bits.h \
 	src/buddy.c src/buddy.h \
@@ -28,10 +28,12 @@ libquire_core_la_SOURCES = \
 	src/policy.c src/policy.h \
 	src/quire.c \
 	src/reclaim.c src/reclaim.h \
+	src/shortage.c src/shortage.h \
 	src/stat.c \
 	src/strain.c \
 	src/topology.c \
 	src/validate.c \
+	src/want.c src/want.h \
 	src/watermark.c src/watermark.h \
 	src/zone.c src/zone.h \
 	src/zone_idle.c \

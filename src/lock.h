@@ -14,10 +14,10 @@
  * also be shared, by a few at a time; who waits for it alone keeps new ones
  * out.
  *
- * Ranks order locks (DESIGN, section 1): a thread waits for a lock only if its
- * rank is above that of every lock it holds, or equal and its address higher.
- * Who only tries cannot be part of a circle, and a signal handler may try
- * whatever it has interrupted. Debug builds check that and the owner.
+ * Ranks order locks (docs/DESIGN.md, Floors): a thread waits for a lock only if
+ * its rank is above that of every lock it holds, or equal and its address
+ * higher. Who only tries cannot be part of a circle, and a signal handler may
+ * try whatever it has interrupted. Debug builds check that and the owner.
  */
 #ifndef QUIRE_LOCK_H
 #define QUIRE_LOCK_H

@@ -9,7 +9,6 @@
  */
 #include "options.h"
 
-#include <errno.h>
 #include <stddef.h>
 #include <string.h>
 
@@ -322,14 +321,6 @@ static void apply_conf(struct settings *settings, const char *conf,
 	}
 }
 
-/* A mistake that makes the options unusable: told, with its values. */
-#define refuse(to, ...)                                                        \
-	do {                                                                   \
-		report(to, __VA_ARGS__);                                       \
-		errno = EINVAL;                                                \
-		return -1;                                                     \
-	} while (0)
-
 enum { PAGEBLOCK = 2 << 20 };
 
 static int check_nodes(const struct quire_options *options,
@@ -339,39 +330,44 @@ static int check_nodes(const struct quire_options *options,
 	unsigned sized = 0;
 
 	if (options->nodes > QUIRE_MAX_NODES)
-		refuse(to, "nodes %u: at most %d", options->nodes,
-		       QUIRE_MAX_NODES);
+		return report_invalid(to, "nodes %u: at most %d",
+				      options->nodes, QUIRE_MAX_NODES);
 	for (unsigned i = 0; i < QUIRE_MAX_NODES; i++) {
 		uint64_t size = options->node_size[i];
 
 		if (size % PAGEBLOCK)
-			refuse(to,
-			       "node_size[%u] %llu: need a multiple of 2 MiB",
-			       i, (unsigned long long)size);
+			return report_invalid(
+				to,
+				"node_size[%u] %llu: need a multiple of 2 MiB",
+				i, (unsigned long long)size);
 		if (size && i >= options->nodes)
-			refuse(to, "node_size[%u] %llu: there are %u nodes", i,
-			       (unsigned long long)size, options->nodes);
+			return report_invalid(
+				to, "node_size[%u] %llu: there are %u nodes", i,
+				(unsigned long long)size, options->nodes);
 		if (size > UINT64_MAX / QUIRE_MAX_NODES)
-			refuse(to, "node_size[%u] %llu: too large", i,
-			       (unsigned long long)size);
+			return report_invalid(to,
+					      "node_size[%u] %llu: too large",
+					      i, (unsigned long long)size);
 		sum += size;
 		sized += size != 0 && i + 1 < options->nodes;
 	}
 	if (options->nodes && options->node_size[options->nodes - 1])
-		refuse(to, "node_size[%u] %llu: the last node gets the rest",
-		       options->nodes - 1,
-		       (unsigned long long)
-			       options->node_size[options->nodes - 1]);
+		return report_invalid(
+			to, "node_size[%u] %llu: the last node gets the rest",
+			options->nodes - 1,
+			(unsigned long long)
+				options->node_size[options->nodes - 1]);
 	if (sized && sized + 1 != options->nodes)
-		refuse(to,
-		       "node_size: %u of %u nodes have a size; all but the "
-		       "last "
-		       "need one, or none",
-		       sized, options->nodes);
+		return report_invalid(
+			to,
+			"node_size: %u of %u nodes have a size; all but the "
+			"last need one, or none",
+			sized, options->nodes);
 	if (sum > options->size)
-		refuse(to, "node_size: %llu bytes in all, the region has %llu",
-		       (unsigned long long)sum,
-		       (unsigned long long)options->size);
+		return report_invalid(
+			to, "node_size: %llu bytes in all, the region has %llu",
+			(unsigned long long)sum,
+			(unsigned long long)options->size);
 	return 0;
 }
 
@@ -382,23 +378,27 @@ static int check_zones(const struct quire_options *options,
 		uint64_t size = options->zone_size[i];
 
 		if (size % PAGEBLOCK)
-			refuse(to,
-			       "zone_size[%s] %llu: need a multiple of 2 MiB",
-			       quire_zone_name(i), (unsigned long long)size);
+			return report_invalid(
+				to,
+				"zone_size[%s] %llu: need a multiple of 2 MiB",
+				quire_zone_name(i), (unsigned long long)size);
 		if (size > options->size)
-			refuse(to,
-			       "zone_size[%s] %llu: the region has %llu bytes",
-			       quire_zone_name(i), (unsigned long long)size,
-			       (unsigned long long)options->size);
+			return report_invalid(
+				to,
+				"zone_size[%s] %llu: the region has %llu bytes",
+				quire_zone_name(i), (unsigned long long)size,
+				(unsigned long long)options->size);
 	}
 	if (options->zone_size[QUIRE_ZONE_NORMAL])
-		refuse(to,
-		       "zone_size[NORMAL] %llu: it gets what the others leave",
-		       (unsigned long long)
-			       options->zone_size[QUIRE_ZONE_NORMAL]);
+		return report_invalid(
+			to,
+			"zone_size[NORMAL] %llu: it gets what the others leave",
+			(unsigned long long)
+				options->zone_size[QUIRE_ZONE_NORMAL]);
 	if (options->cma_size % PAGEBLOCK)
-		refuse(to, "cma_size %llu: need a multiple of 2 MiB",
-		       (unsigned long long)options->cma_size);
+		return report_invalid(to,
+				      "cma_size %llu: need a multiple of 2 MiB",
+				      (unsigned long long)options->cma_size);
 	return 0;
 }
 
@@ -410,23 +410,28 @@ static int check_pressure(const struct quire_options *options,
 {
 	if (options->min_free != QUIRE_MIN_FREE_AUTO &&
 	    options->min_free >= options->size)
-		refuse(to, "min_free %llu: the region has %llu bytes",
-		       (unsigned long long)options->min_free,
-		       (unsigned long long)options->size);
+		return report_invalid(
+			to, "min_free %llu: the region has %llu bytes",
+			(unsigned long long)options->min_free,
+			(unsigned long long)options->size);
 	if (options->watermark_scale > SCALE_MAX)
-		refuse(to, "watermark_scale %u: at most %d of 10,000",
-		       options->watermark_scale, SCALE_MAX);
+		return report_invalid(
+			to, "watermark_scale %u: at most %d of 10,000",
+			options->watermark_scale, SCALE_MAX);
 	if ((unsigned)options->give_back > QUIRE_GIVE_REMOVE)
-		refuse(to, "give_back %u: unknown",
-		       (unsigned)options->give_back);
+		return report_invalid(to, "give_back %u: unknown",
+				      (unsigned)options->give_back);
 	if (options->give_back &&
 	    options->flags & (QUIRE_PINNED | QUIRE_MLOCK | QUIRE_OFFSETS))
-		refuse(to,
-		       "give_back %u with option flags 0x%x: memory that is "
-		       "pinned, locked or mapped nowhere does not go back",
-		       (unsigned)options->give_back, options->flags);
+		return report_invalid(
+			to,
+			"give_back %u with option flags 0x%x: memory that is "
+			"pinned, locked or mapped nowhere does not go back",
+			(unsigned)options->give_back, options->flags);
 	if (options->give_back == QUIRE_GIVE_REMOVE && !options->address)
-		refuse(to, "give_back remove: needs a region of a shared file");
+		return report_invalid(
+			to,
+			"give_back remove: needs a region of a shared file");
 	return 0;
 }
 
@@ -438,35 +443,42 @@ static int check(const struct quire_options *options, const struct reporter *to)
 			       QUIRE_NUMA | QUIRE_PINNED;
 
 	if (options->flags & ~known)
-		refuse(to, "option flags 0x%x: unknown bits 0x%x",
-		       options->flags, options->flags & ~known);
+		return report_invalid(to,
+				      "option flags 0x%x: unknown bits 0x%x",
+				      options->flags, options->flags & ~known);
 	if (options->size == 0)
-		refuse(to, "size 0: an allocator needs pages");
+		return report_invalid(to, "size 0: an allocator needs pages");
 	if (options->flags & QUIRE_OFFSETS &&
 	    options->flags & (QUIRE_PREFAULT | QUIRE_MLOCK | QUIRE_DONTFORK |
 			      QUIRE_ZEROED))
-		refuse(to,
-		       "option flags 0x%x: a range of offsets has no "
-		       "memory to prefault, lock, keep out or zero",
-		       options->flags);
+		return report_invalid(
+			to,
+			"option flags 0x%x: a range of offsets has no "
+			"memory to prefault, lock, keep out or zero",
+			options->flags);
 	if (options->flags & QUIRE_OFFSETS && options->address)
-		refuse(to, "address %p given with QUIRE_OFFSETS",
-		       options->address);
+		return report_invalid(to, "address %p given with QUIRE_OFFSETS",
+				      options->address);
 	if ((unsigned)options->way > QUIRE_WAY_BOUND)
-		refuse(to, "way %u: unknown", (unsigned)options->way);
+		return report_invalid(to, "way %u: unknown",
+				      (unsigned)options->way);
 	for (int i = 0; i < NR_BACKINGS; i++) {
 		if ((unsigned)options->backing[i] > QUIRE_BACKING_BASE)
-			refuse(to, "backing[%d] %u: not one to ask for", i,
-			       (unsigned)options->backing[i]);
+			return report_invalid(
+				to, "backing[%d] %u: not one to ask for", i,
+				(unsigned)options->backing[i]);
 		if (i && options->backing[i] && !options->backing[i - 1])
-			refuse(to, "backing[%d] %s: behind an empty entry", i,
-			       arena_backing_name(options->backing[i]));
+			return report_invalid(
+				to, "backing[%d] %s: behind an empty entry", i,
+				arena_backing_name(options->backing[i]));
 	}
 	if (options->cpus > MAX_CPUS)
-		refuse(to, "cpus %u: at most %d", options->cpus, MAX_CPUS);
+		return report_invalid(to, "cpus %u: at most %d", options->cpus,
+				      MAX_CPUS);
 	if (options->renew > QUIRE_RENEW_MAX)
-		refuse(to, "renew %u: at most %d of %d blocks", options->renew,
-		       QUIRE_RENEW_MAX, QUIRE_RENEW_MAX);
+		return report_invalid(to, "renew %u: at most %d of %d blocks",
+				      options->renew, QUIRE_RENEW_MAX,
+				      QUIRE_RENEW_MAX);
 	if (check_nodes(options, to) != 0 || check_zones(options, to) != 0)
 		return -1;
 	return check_pressure(options, to);
@@ -508,10 +520,11 @@ static int read_machine(struct settings *settings, const struct reporter *to)
 	if (options->nodes == 0)
 		options->nodes = found;
 	if (options->nodes > found || options->nodes > QUIRE_MAX_NODES)
-		refuse(to,
-		       "nodes %u with QUIRE_NUMA: the machine has %u, and "
-		       "at most %d can be used",
-		       options->nodes, found, QUIRE_MAX_NODES);
+		return report_invalid(
+			to,
+			"nodes %u with QUIRE_NUMA: the machine has %u, and "
+			"at most %d can be used",
+			options->nodes, found, QUIRE_MAX_NODES);
 	return 0;
 }
 
@@ -537,8 +550,9 @@ static int read_distances(struct settings *settings, const struct reporter *to)
 	uint8_t *d = settings->distance;
 
 	if (settings->nr_distances && settings->nr_distances != nr * nr)
-		refuse(to, "QUIRE_CONF: %u distances for %u nodes, need %u",
-		       settings->nr_distances, nr, nr * nr);
+		return report_invalid(
+			to, "QUIRE_CONF: %u distances for %u nodes, need %u",
+			settings->nr_distances, nr, nr * nr);
 	if (options->distances && !settings->nr_distances)
 		memcpy(d, options->distances, (size_t)nr * nr);
 	else if (options->flags & QUIRE_NUMA && !settings->nr_distances)
@@ -563,14 +577,16 @@ int options_read(struct settings *settings, const struct quire_options *given)
 	 * shorter struct, one with a newer header leaves what we do not know at
 	 * 0, or it wants what we cannot do. */
 	if (size < FIRST_SIZE)
-		refuse(&to, "options %p, struct_size %zu: need at least %zu",
-		       (const void *)given, size, FIRST_SIZE);
+		return report_invalid(
+			&to, "options %p, struct_size %zu: need at least %zu",
+			(const void *)given, size, FIRST_SIZE);
 	for (size_t i = sizeof(*options); i < size; i++)
 		if (((const char *)given)[i])
-			refuse(&to,
-			       "struct_size %zu: byte %zu is set, this library "
-			       "knows %zu",
-			       size, i, sizeof(*options));
+			return report_invalid(
+				&to,
+				"struct_size %zu: byte %zu is set, this "
+				"library knows %zu",
+				size, i, sizeof(*options));
 	memset(settings, 0, sizeof(*settings));
 	memcpy(options, given,
 	       size < sizeof(*options) ? size : sizeof(*options));
@@ -581,7 +597,8 @@ int options_read(struct settings *settings, const struct quire_options *given)
 		apply_conf(settings, conf, &to);
 	forget_nodes(options, nodes, &to);
 	if (options->distances && options->nodes == 0)
-		refuse(&to, "distances given for no number of nodes");
+		return report_invalid(&to,
+				      "distances given for no number of nodes");
 	set_defaults(options);
 	if (options->flags & QUIRE_NUMA && read_machine(settings, &to) != 0)
 		return -1;

@@ -5,30 +5,9 @@
 #ifndef QUIRE_PAGE_ALLOC_H
 #define QUIRE_PAGE_ALLOC_H
 
+#include <errno.h>
+
 #include "allocator.h"
-#include "policy.h"
-
-/* What an allocation wants. */
-struct want {
-	struct zone_ask ask; /* its floor is that of the zone asked */
-	unsigned flags;
-	enum quire_zone highest; /* kind of zone it may use */
-	struct choice from;	 /* nodes */
-	uint64_t exact;		 /* pages of an exact run; 0: a block */
-	bool in_line;		 /* what is owed to others is also its own */
-	bool zero;		 /* out: memory known to be zero */
-	unsigned zone;		 /* out: where it came from */
-};
-
-/* Where `less` finds nothing, `more` need not look. */
-static inline bool want_covers(const struct want *more, const struct want *less)
-{
-	return more->ask.order >= less->ask.order &&
-	       more->ask.type == less->ask.type &&
-	       more->ask.may == less->ask.may && more->flags == less->flags &&
-	       more->from.node == less->from.node &&
-	       more->from.nodes == less->from.nodes;
-}
 
 /*
  * Between the two the thread is inside a shrinker: its allocations may use the
@@ -36,7 +15,14 @@ static inline bool want_covers(const struct want *more, const struct want *less)
  */
 void page_alloc_enter_reclaim(void);
 void page_alloc_leave_reclaim(void);
-bool page_alloc_in_reclaim(void);
+
+/* How many shrinkers the thread is inside of. */
+extern thread_local_in_handlers unsigned page_alloc_shrinkers;
+
+static inline bool page_alloc_in_reclaim(void)
+{
+	return page_alloc_shrinkers != 0;
+}
 
 /*
  * Gives up one reference to a live head, any order; frees the block with the
@@ -59,7 +45,14 @@ int page_alloc_refuse_page(struct quire *q, const char *call, pfn_t pfn,
 /* Lists idle for decay_ms are drained, if it is time to look; returns how many
  * CPUs' were. */
 unsigned page_alloc_maintain(struct quire *q);
+
 /* EPERM in a child whose parent owns the memory. */
-int page_alloc_check_fork(const struct quire *q);
+static inline int page_alloc_check_fork(const struct quire *q)
+{
+	if (likely(!q->forked))
+		return 0;
+	errno = EPERM;
+	return -1;
+}
 
 #endif

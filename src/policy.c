@@ -28,16 +28,7 @@
  */
 #include "policy.h"
 
-#include <errno.h>
-
 #include "bits.h"
-
-#define refuse(to, ...)                                                        \
-	do {                                                                   \
-		report(to, __VA_ARGS__);                                       \
-		errno = EINVAL;                                                \
-		return -1;                                                     \
-	} while (0)
 
 int policy_check(const struct quire_policy *policy, const struct nodes *ns,
 		 enum quire_zone highest, const struct reporter *to)
@@ -46,23 +37,27 @@ int policy_check(const struct quire_policy *policy, const struct nodes *ns,
 	uint32_t memory = nodes_with_memory(ns, highest);
 
 	if (mode > QUIRE_POLICY_WEIGHTED)
-		refuse(to, "policy mode %u: not 0 to %d", mode,
-		       QUIRE_POLICY_WEIGHTED);
+		return report_invalid(to, "policy mode %u: not 0 to %d", mode,
+				      QUIRE_POLICY_WEIGHTED);
 	if (mode == QUIRE_POLICY_LOCAL && nodes)
-		refuse(to, "policy mode %u, local: nodes 0x%x, not 0", mode,
-		       nodes);
+		return report_invalid(
+			to, "policy mode %u, local: nodes 0x%x, not 0", mode,
+			nodes);
 	if (mode == QUIRE_POLICY_LOCAL)
 		return 0;
 	if (!nodes)
-		refuse(to, "policy mode %u: policy names no node", mode);
+		return report_invalid(
+			to, "policy mode %u: policy names no node", mode);
 	if (nodes >> ns->nr)
-		refuse(to, "policy mode %u: nodes 0x%x name node %u of %u",
-		       mode, nodes, bits_highest(nodes), ns->nr);
+		return report_invalid(
+			to, "policy mode %u: nodes 0x%x name node %u of %u",
+			mode, nodes, bits_highest(nodes), ns->nr);
 	if (mode == QUIRE_POLICY_BIND && !(nodes & memory))
-		refuse(to,
-		       "policy mode %u, bind: nodes 0x%x have no memory in "
-		       "zone %d or below, only nodes 0x%x have",
-		       mode, nodes, (int)highest, memory);
+		return report_invalid(
+			to,
+			"policy mode %u, bind: nodes 0x%x have no memory in "
+			"zone %d or below, only nodes 0x%x have",
+			mode, nodes, (int)highest, memory);
 	return 0;
 }
 

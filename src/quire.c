@@ -17,6 +17,7 @@
 #include "layout.h"
 #include "page_alloc.h"
 #include "platform/platform.h"
+#include "policy.h"
 
 enum { LIVE_LISTED = 16 };
 
@@ -444,12 +445,10 @@ static int init_cpus(struct quire *q, const struct plan *plan,
 			node = options->cpu_node(options->cpu_node_arg, cpu);
 		else if (options->flags & QUIRE_NUMA)
 			node = machine_to_node(plan, platform_cpu_node(cpu));
-		if (node >= q->nodes->nr) {
-			report(&q->reporter, "cpu_node: CPU %u: node %u of %u",
-			       cpu, node, q->nodes->nr);
-			errno = EINVAL;
-			return -1;
-		}
+		if (node >= q->nodes->nr)
+			return report_invalid(&q->reporter,
+					      "cpu_node: CPU %u: node %u of %u",
+					      cpu, node, q->nodes->nr);
 		q->cpu_node[cpu] = (uint8_t)node;
 	}
 	q->seats = t->seats;
@@ -521,12 +520,10 @@ static int lay_out(struct quire *q, const struct plan *plan,
 	init_free_areas(q, plan);
 	init_watermarks(q, plan);
 	init_zonelists(q, plan);
-	if (nodes_with_memory(q->nodes, QUIRE_ZONE_NORMAL) == 0) {
-		report(&q->reporter, "no node has a zone for calls that name "
-				     "none: NORMAL and DMA32 are empty");
-		errno = EINVAL;
-		return -1;
-	}
+	if (nodes_with_memory(q->nodes, QUIRE_ZONE_NORMAL) == 0)
+		return report_invalid(&q->reporter,
+				      "no node has a zone for calls that name "
+				      "none: NORMAL and DMA32 are empty");
 	if (policy_check(&q->policy, q->nodes, QUIRE_ZONE_NORMAL,
 			 &q->reporter) != 0 ||
 	    init_cpus(q, plan, t) != 0)
@@ -728,11 +725,9 @@ int quire_cpu_bind(struct quire *q, unsigned n)
 	}
 	if (page_alloc_check_fork(q) != 0)
 		return -1;
-	if (n >= q->nr_cpus) {
-		report(&q->reporter, "cpu_bind: CPU %u of %u", n, q->nr_cpus);
-		errno = EINVAL;
-		return -1;
-	}
+	if (n >= q->nr_cpus)
+		return report_invalid(&q->reporter, "cpu_bind: CPU %u of %u", n,
+				      q->nr_cpus);
 	/* acquire: with the release in leave_seat(). */
 	if (platform_key_get(q->key) ||
 	    !atomic_compare_exchange_strong_explicit(

@@ -19,9 +19,11 @@
  * periods of the process for that long, so it covers the step from one shrinker
  * to the next only, and what is called is kept by a count of who runs it:
  *
- *	step		read lock; load `next`; count in, unless it is dead;
- *count out of the one before; read unlock unregister	mark dead: nobody counts
- *in any more; wait until the count is 0; unlink; grace period; free
+ * To step: read lock; load `next`; count in, unless it is dead; count out of
+ * the one before; read unlock.
+ *
+ * To unregister: mark it dead, so that nobody counts in any more; wait until
+ * the count is 0; unlink; grace period; free.
  *
  * The order matters: what somebody runs is still linked, so its `next` is kept
  * up to date and names an entry that cannot be freed before the section ends.

@@ -15,11 +15,9 @@ int quire_set_distances(struct quire *q, const uint8_t *distances)
 {
 	if (page_alloc_check_fork(q) != 0)
 		return -1;
-	if (!distances) {
-		report(&q->reporter, "set_distances: no distances given");
-		errno = EINVAL;
-		return -1;
-	}
+	if (!distances)
+		return report_invalid(&q->reporter,
+				      "set_distances: no distances given");
 	if (nodes_check_distances(distances, q->nodes->nr, &q->reporter) != 0)
 		return -1;
 	lock_acquire(&q->zonelist_lock);

@@ -206,14 +206,15 @@ struct zone_idle {
 	uint16_t rank; /* larger and longer idle: higher; 0: none */
 };
 /*
- * The n highest ranked of the wholly free pageblocks that were handed out once,
- * did not go back since, and are idle for min_age looks; returns how many.
- * best[] holds candidates already, or 0, and is the best of both after.
+ * Looks for wholly free pageblocks that were handed out once, did not go back
+ * since, and are idle for min_age looks. best[] holds n candidates already, or
+ * 0; after, it is the n highest ranked of both, the highest first.
  */
 void zone_find_idle(struct zone *zone, uint8_t look, unsigned min_age,
 		    struct zone_idle *best, unsigned n);
-/* Out of the zone, if it is still as found; and back, its memory gone: fresh
- * says as when the region began. */
+/* Out of the zone, if it is still wholly free and was handed out once; how long
+ * it is idle is not asked again. And back; if its memory is gone, fresh says
+ * that it is as when the region began. */
 bool zone_take_idle(struct zone *zone, uint32_t pageblock);
 void zone_put_idle(struct zone *zone, uint32_t pageblock, bool gone,
 		   bool fresh);
@@ -223,6 +224,9 @@ unsigned zone_find_lost(struct zone *zone, uint32_t *next, uint32_t *blocks,
 			unsigned n);
 /* It has one again. */
 void zone_regained(struct zone *zone, uint32_t pageblock);
+/* Free pages that have memory: all but those of wholly free pageblocks that
+ * were never handed out, or went back since. */
+uint64_t zone_backed_pages(struct zone *zone);
 
 /* Free pages but those of kept types. */
 uint64_t zone_usable_pages(struct zone *zone);

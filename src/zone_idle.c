@@ -184,6 +184,39 @@ void zone_put_idle(struct zone *zone, uint32_t pageblock, bool gone, bool fresh)
 	zone_unlock(zone);
 }
 
+/* Whole pageblocks that have memory: handed out once, and not gone since. */
+static unsigned backed_blocks(const struct gigablock *giga)
+{
+	unsigned n = 0;
+
+	for (unsigned w = 0; w < BLOCK_WORDS; w++) {
+		uint64_t whole = ~giga->block.map[w] & giga->touched[w];
+		uint64_t idle = whole & giga->idle[w];
+
+		n += bits_count(whole);
+		for (; idle; idle &= idle - 1)
+			n -= giga->since[w * WORD_BITS + bits_lowest(idle)] ==
+			     0;
+	}
+	return n;
+}
+
+uint64_t zone_backed_pages(struct zone *zone)
+{
+	uint64_t pages = 0;
+
+	for (uint32_t i = 0; i < zone->nr_gigablocks; i++) {
+		zone_lock_uncounted(zone);
+		if (i == 0)
+			pages = zone_free_pages(zone) - zone->free_whole;
+		if (i < zone->fresh)
+			pages += (uint64_t)backed_blocks(&zone->gigablocks[i])
+				 << BLOCK_ORDER;
+		zone_unlock(zone);
+	}
+	return pages;
+}
+
 /* Live as a whole, or broken with few pages free. */
 static bool in_full_use(struct zone *zone, const struct gigablock *giga,
 			uint32_t pageblock)

@@ -99,7 +99,7 @@ static const char doc[] =
 
 static const char reading[] =
 	"How to read the table: rounds are the times that everything was "
-	"checked at a standstill; failures are calls that returned ENOMEM, "
+	"checked at a standstill; failures are calls that got no page, "
 	"which is right unless it is told as false; lists is the share of "
 	"blocks that went through per-CPU lists without the zone lock (a small "
 	"one means that the fast path was hardly tested); drains are lists "

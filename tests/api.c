@@ -29,10 +29,7 @@ static struct test_messages messages;
 static int setup(void **state)
 {
 	(void)state;
-	memset(&messages, 0, sizeof(messages));
-	pthread_mutex_init(&messages.lock, NULL);
-	unsetenv("QUIRE_CONF");
-	return 0;
+	return test_begin(&messages);
 }
 
 static struct quire_options options_of(uint64_t size)
@@ -152,9 +149,7 @@ static void expect_told(const char *format, ...)
 	va_start(args, format);
 	vsnprintf(part, sizeof(part), format, args);
 	va_end(args);
-	if (!test_caught(&messages, part))
-		fail_msg("\"%s\" not in %zu messages, the first \"%s\"", part,
-			 messages.count, messages.text[0]);
+	assert_told(&messages, part);
 }
 
 /* A free, get or put refused: EINVAL, one report, counted, no change. */

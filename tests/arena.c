@@ -163,7 +163,7 @@ static void test_plan_reserved(void **state)
 		     (struct arena_request){ .size = (15ull << 40) + 1 }),
 		-1);
 	assert_int_equal(errno, EINVAL);
-	assert_true(test_caught(&messages, "size 16492674416641"));
+	assert_told(&messages, "size 16492674416641");
 	assert_int_equal(plan(&arena, (struct arena_request){ .size = 0 }), -1);
 }
 
@@ -202,7 +202,7 @@ static void check_trim(size_t i, bool offsets)
 	if (trims[i].pages == 0) {
 		assert_int_equal(plan(&arena, request), -1);
 		assert_int_equal(errno, EINVAL);
-		assert_true(test_caught(&messages, "holds no whole page"));
+		assert_told(&messages, "holds no whole page");
 		return;
 	}
 	assert_int_equal(plan(&arena, request), 0);
@@ -219,7 +219,7 @@ static void check_trim(size_t i, bool offsets)
 		snprintf(text, sizeof(text), "%llu bytes at its start, %llu",
 			 (unsigned long long)trims[i].head,
 			 (unsigned long long)trims[i].tail);
-		assert_true(test_caught(&messages, text));
+		assert_told(&messages, text);
 	}
 }
 
@@ -339,9 +339,9 @@ static void test_backing_order(void **state)
 	assert_int_equal(make(&arena, request, 1), 0);
 	assert_int_equal(arena.backing, QUIRE_BACKING_BASE);
 	assert_int_equal(messages.count, 3);
-	assert_true(test_caught(&messages, "backing 1g cannot be had for"));
-	assert_true(test_caught(&messages, "backing 2m cannot be had for"));
-	assert_true(test_caught(&messages, "backing thp cannot be had for"));
+	assert_told(&messages, "backing 1g cannot be had for");
+	assert_told(&messages, "backing 2m cannot be had for");
+	assert_told(&messages, "backing thp cannot be had for");
 	arena_fini(&arena);
 }
 
@@ -396,8 +396,7 @@ static void test_no_silent_fallback(void **state)
 		     1),
 		-1);
 	assert_int_equal(errno, ENOMEM);
-	assert_true(test_caught(&messages, "backing thp cannot be had for "
-					   "2097152 bytes"));
+	assert_told(&messages, "backing thp cannot be had for 2097152 bytes");
 }
 
 /* --- hugetlb --- */
@@ -443,7 +442,7 @@ static void test_hugetlb(void **state)
 	request.size = (before + 4) * TWO_MIB;
 	assert_int_equal(make(&second, request, 1), 0);
 	assert_int_equal(second.backing, QUIRE_BACKING_BASE);
-	assert_true(test_caught(&messages, "backing 2m cannot be had for"));
+	assert_told(&messages, "backing 2m cannot be had for");
 	*(volatile char *)(uintptr_t)second.start = 1;
 	arena_fini(&second);
 	arena_fini(&arena);
@@ -492,7 +491,7 @@ static void test_hugetlb_short(void **state)
 	request.size = beyond_pool();
 	assert_int_equal(make(&arena, request, 1), 0);
 	assert_int_equal(arena.backing, QUIRE_BACKING_BASE);
-	assert_true(test_caught(&messages, "backing 2m cannot be had for"));
+	assert_told(&messages, "backing 2m cannot be had for");
 	*(volatile char *)(uintptr_t)(arena.start + arena.size - 1) = 1;
 	arena_fini(&arena);
 }
@@ -689,9 +688,7 @@ static void fails(enum fault_point point, int skipped, unsigned flags,
 	assert_int_equal(make(&arena, request, 1), -1);
 	assert_int_equal(errno, error);
 	fault_disarm_all();
-	if (!test_caught(&messages, part))
-		fail_msg("no \"%s\" in %zu messages: %s", part, messages.count,
-			 messages.text[0]);
+	assert_told(&messages, part);
 }
 
 static void test_failures_are_told(void **state)

@@ -154,7 +154,7 @@ static bool shared_create(struct shared *s)
 {
 	struct quire_options options = QUIRE_OPTIONS_INIT;
 
-	pthread_mutex_init(&s->messages.lock, NULL);
+	test_messages_init(&s->messages);
 	options.size = PAGES * QUIRE_PAGE_SIZE;
 	options.way = s->how.way;
 	options.renew = s->how.renew;

@@ -50,8 +50,7 @@ static void refuses(const struct quire_options *options, pfn_t first, pfn_t end,
 	assert_int_equal(plan(options, first, end), -1);
 	assert_int_equal(errno, EINVAL);
 	assert_int_equal(messages.count, 1);
-	if (!test_caught(&messages, told))
-		fail_msg("not \"%s\" but \"%s\"", told, messages.text[0]);
+	assert_told(&messages, told);
 }
 
 /* In pageblocks, but for a region's own ends. */

@@ -696,14 +696,14 @@ static void test_debug(void **state)
 			    "memblock: free [0x10000-0x103ff]");
 	assert_string_equal(messages.text[3],
 			    "memblock: remove [0x1000-0x1fff]");
-	assert_true(test_caught(&messages, "16384"));
-	assert_true(test_caught(&messages, "giant"));
+	assert_told(&messages, "16384");
+	assert_told(&messages, "giant");
 	memblock_add(&mb, heap_base(), sizeof(heap));
 	fill(&reserved_ops, 127);
 	messages.count = 0;
 	memblock_reserve(&mb, 5000, 1, NULL);
 	assert_int_equal(messages.count, 2);
-	assert_true(test_caught(&messages, "memblock: double [0x"));
+	assert_told(&messages, "memblock: double [0x");
 }
 
 /* --- random steps against a bitmap --- */

@@ -1748,7 +1748,7 @@ static bool model_create(struct model *m, const struct config *config)
 	struct quire_options options;
 
 	memset(m, 0, sizeof(*m));
-	pthread_mutex_init(&m->messages.lock, NULL);
+	test_messages_init(&m->messages);
 	m->rng = test_seed();
 	m->rng.state += (uint64_t)config->arena * 4 + config->way;
 	m->rng.state += (uint64_t)config->renew << 32;

@@ -347,7 +347,7 @@ static void test_bad_distances(void **state)
 		assert_int_equal(errno, EINVAL);
 		assert_int_equal(messages.count, bad[i].count);
 		for (size_t k = 0; k < bad[i].count; k++)
-			assert_true(test_caught(&messages, bad[i].messages[k]));
+			assert_told(&messages, bad[i].messages[k]);
 	}
 }
 

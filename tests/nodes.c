@@ -24,9 +24,7 @@ static struct test_messages messages = TEST_MESSAGES_INIT;
 static int begin(void **state)
 {
 	(void)state;
-	unsetenv("QUIRE_CONF");
-	messages.count = 0;
-	return 0;
+	return test_begin(&messages);
 }
 
 static int end(void **state)
@@ -37,10 +35,7 @@ static int end(void **state)
 
 static void expect_told(const char *part)
 {
-	if (!test_caught(&messages, part))
-		fail_msg("no message with \"%s\"; the first of %zu: \"%s\"",
-			 part, messages.count,
-			 messages.count ? messages.text[0] : "");
+	assert_told(&messages, part);
 	messages.count = 0;
 }
 

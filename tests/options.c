@@ -28,23 +28,13 @@ static struct quire_options good(void)
 static int begin(void **state)
 {
 	(void)state;
-	unsetenv("QUIRE_CONF");
-	messages.count = 0;
-	return 0;
+	return test_begin(&messages);
 }
 
 static int end(void **state)
 {
 	(void)state;
 	return unsetenv("QUIRE_CONF");
-}
-
-static void expect_told(const char *part)
-{
-	if (!test_caught(&messages, part))
-		fail_msg("no message with \"%s\"; the first of %zu: \"%s\"",
-			 part, messages.count,
-			 messages.count ? messages.text[0] : "");
 }
 
 static void accepts(const struct quire_options *options)
@@ -61,7 +51,7 @@ static void refuses(const struct quire_options *options, const char *part)
 	assert_int_equal(options_read(&settings, options), -1);
 	assert_int_equal(errno, EINVAL);
 	if (part)
-		expect_told(part);
+		assert_told(&messages, part);
 }
 
 static enum quire_way default_way(void)
@@ -278,8 +268,10 @@ static void test_distances(void **state)
 	assert_memory_equal(settings.distance, far, sizeof(far));
 	options.distances = wrong;
 	refuses(&options, "distances[0][1] 31, distances[1][0] 30: not symm");
-	expect_told("distances[1][2] 9, distances[2][1] 9: below 10");
-	expect_told("distances[2][2] 11, distances[2][2] 11: not 10");
+	assert_told(&messages,
+		    "distances[1][2] 9, distances[2][1] 9: below 10");
+	assert_told(&messages,
+		    "distances[2][2] 11, distances[2][2] 11: not 10");
 	assert_int_equal(messages.count, 3);
 	/* The environment's count more, and must be as many as there are. */
 	setenv("QUIRE_CONF", "distances:10+25+21+25+10+22+21+22+10", 1);
@@ -291,7 +283,7 @@ static void test_distances(void **state)
 	       "distances:10+25+21+25+10+22+21+22+10,distances:10+99+x", 1);
 	messages.count = 0;
 	accepts(&options);
-	expect_told("unknown value in \"distances:10+99+x\"");
+	assert_told(&messages, "unknown value in \"distances:10+99+x\"");
 	assert_int_equal(settings.distance[1], 25);
 	setenv("QUIRE_CONF", "distances:10+25+25+10", 1);
 	refuses(&options, "QUIRE_CONF: 4 distances for 3 nodes, need 9");
@@ -512,114 +504,119 @@ static void test_conf_several(void **state)
 	assert_int_equal(conf("")->size, 64 << 20);
 }
 
-/* Each is named, skipped, and does not keep the next from being read. */
-static void test_conf_unknown(void **state)
+static const char *const unknown_keys[] = {
+	"sise:1", "SIZE:1", "siz:1", "sizes:1", ":1", "nonsense",
+};
+
+static const char *const unknown_values[] = {
+	"size",
+	"size:",
+	"size:x",
+	"size:-1",
+	"size:1X",
+	"size:1KK",
+	"size:1 ",
+	"size:K",
+	"size:1.5G",
+	"size:16777216T",
+	"size:18446744073709551616",
+	"way:",
+	"way:default",
+	"way:rseqs",
+	"way:RSEQ",
+	"cpus:65535",
+	"cpus:4294967296",
+	"decay_ms:x",
+	"renew:",
+	"renew:-1",
+	"renew:65",
+	"renew:4294967296",
+	"backing:",
+	"backing:default",
+	"backing:2m+",
+	"backing:2m+none",
+	"backing:base+base+base+base+base",
+	"prefault:2",
+	"prefault:",
+	"mlock:yes",
+	"dontfork:01",
+	"race:true",
+	"lock_times:2",
+	"numa:2",
+	"pinned:yes",
+	"nodes:17",
+	"nodes:x",
+	"nodes:",
+	"distances:",
+	"distances:10+",
+	"distances:256",
+	"distances:11+x",
+	"dma32:x",
+	"movable:",
+	"device:-1",
+	"cma:1KK",
+	"min_free:",
+	"min_free:automatic",
+	"watermark_scale:3001",
+	"watermark_scale:x",
+	"wait_ms:4294967296",
+	"wait_ms:",
+	"policy:",
+	"policy:bind",
+	"policy:Local",
+	"give_back:",
+	"give_back:1",
+	"give_back:dontneeds",
+	"give_delay_ms:4294967296",
+	"give_rate:x",
+	"give_floor:",
+	"debug:all",
+	"debug:init+x",
+};
+
+/* All that a key may set is as it is without QUIRE_CONF, but for cpus. */
+static void expect_nothing_set(void)
 {
-	static const char *const keys[] = { "sise:1",  "SIZE:1", "siz:1",
-					    "sizes:1", ":1",	 "nonsense" };
-	static const char *const values[] = {
-		"size",
-		"size:",
-		"size:x",
-		"size:-1",
-		"size:1X",
-		"size:1KK",
-		"size:1 ",
-		"size:K",
-		"size:1.5G",
-		"size:16777216T",
-		"size:18446744073709551616",
-		"way:",
-		"way:default",
-		"way:rseqs",
-		"way:RSEQ",
-		"cpus:65535",
-		"cpus:4294967296",
-		"decay_ms:x",
-		"renew:",
-		"renew:-1",
-		"renew:65",
-		"renew:4294967296",
-		"backing:",
-		"backing:default",
-		"backing:2m+",
-		"backing:2m+none",
-		"backing:base+base+base+base+base",
-		"prefault:2",
-		"prefault:",
-		"mlock:yes",
-		"dontfork:01",
-		"race:true",
-		"lock_times:2",
-		"numa:2",
-		"pinned:yes",
-		"nodes:17",
-		"nodes:x",
-		"nodes:",
-		"distances:",
-		"distances:10+",
-		"distances:256",
-		"distances:11+x",
-		"dma32:x",
-		"movable:",
-		"device:-1",
-		"cma:1KK",
-		"min_free:",
-		"min_free:automatic",
-		"watermark_scale:3001",
-		"watermark_scale:x",
-		"wait_ms:4294967296",
-		"wait_ms:",
-		"policy:",
-		"policy:bind",
-		"policy:Local",
-		"give_back:",
-		"give_back:1",
-		"give_back:dontneeds",
-		"give_delay_ms:4294967296",
-		"give_rate:x",
-		"give_floor:",
-		"debug:all",
-		"debug:init+x",
-	};
+	const struct quire_options *o = &settings.options;
+
+	assert_int_equal(o->size, 64 << 20);
+	assert_int_equal(o->flags, 0);
+	assert_int_equal(o->way, default_way());
+	assert_int_equal(o->backing[0], QUIRE_BACKING_DEFAULT);
+	assert_int_equal(o->nodes, 1);
+	assert_int_equal(settings.distance[0], 10);
+	assert_int_equal(o->min_free, 0);
+	assert_int_equal(o->cma_size, 0);
+	assert_int_equal(o->watermark_scale, 10);
+	assert_int_equal(o->wait_ms, 1000);
+	assert_int_equal(o->policy.mode, QUIRE_POLICY_LOCAL);
+	assert_int_equal(o->give_back, QUIRE_GIVE_NONE);
+	assert_int_equal(o->give_delay_ms, 10000);
+	for (unsigned z = 0; z < QUIRE_NR_ZONES; z++)
+		assert_int_equal(o->zone_size[z], 0);
+}
+
+/* It is named, skipped, and does not keep the next from being read. */
+static void expect_skipped(const char *pair, const char *why)
+{
 	char text[64];
 
+	snprintf(text, sizeof(text), "%s,cpus:9", pair);
+	with_conf(text);
+	assert_int_equal(messages.count, 1);
+	snprintf(text, sizeof(text), "%s in \"%s\"", why, pair);
+	assert_told(&messages, text);
+	assert_int_equal(settings.options.cpus, 9);
+	expect_nothing_set();
+}
+
+static void test_conf_unknown(void **state)
+{
 	(void)state;
-	for (size_t i = 0; i < TEST_LENGTH(keys); i++) {
-		snprintf(text, sizeof(text), "%s,cpus:9", keys[i]);
-		with_conf(text);
-		assert_int_equal(messages.count, 1);
-		snprintf(text, sizeof(text), "unknown key in \"%s\"", keys[i]);
-		expect_told(text);
-		assert_int_equal(settings.options.cpus, 9);
-		assert_int_equal(settings.options.size, 64 << 20);
-	}
-	for (size_t i = 0; i < TEST_LENGTH(values); i++) {
-		snprintf(text, sizeof(text), "%s,cpus:9", values[i]);
-		with_conf(text);
-		assert_int_equal(messages.count, 1);
-		snprintf(text, sizeof(text), "unknown value in \"%s\"",
-			 values[i]);
-		expect_told(text);
-		assert_int_equal(settings.options.cpus, 9);
-		assert_int_equal(settings.options.size, 64 << 20);
-		assert_int_equal(settings.options.flags, 0);
-		assert_int_equal(settings.options.way, default_way());
-		assert_int_equal(settings.options.backing[0],
-				 QUIRE_BACKING_DEFAULT);
-		assert_int_equal(settings.options.nodes, 1);
-		assert_int_equal(settings.distance[0], 10);
-		assert_int_equal(settings.options.min_free, 0);
-		assert_int_equal(settings.options.cma_size, 0);
-		assert_int_equal(settings.options.watermark_scale, 10);
-		assert_int_equal(settings.options.wait_ms, 1000);
-		assert_int_equal(settings.options.policy.mode,
-				 QUIRE_POLICY_LOCAL);
-		assert_int_equal(settings.options.give_back, QUIRE_GIVE_NONE);
-		assert_int_equal(settings.options.give_delay_ms, 10000);
-		for (unsigned z = 0; z < QUIRE_NR_ZONES; z++)
-			assert_int_equal(settings.options.zone_size[z], 0);
-	}
+	for (size_t i = 0; i < TEST_LENGTH(unknown_keys); i++)
+		expect_skipped(unknown_keys[i], "unknown key");
+	for (size_t i = 0; i < TEST_LENGTH(unknown_values); i++)
+		expect_skipped(unknown_values[i], "unknown value");
 }
 
 /* What the environment asks for is checked like what the program asks for. */
@@ -665,7 +662,7 @@ static void test_conf_fits(void **state)
 		messages.count = 0;
 		setenv("QUIRE_CONF", of_offsets[i], 1);
 		accepts(&options);
-		expect_told("does not fit the region");
+		assert_told(&messages, "does not fit the region");
 		assert_int_equal(settings.options.size, options.size);
 		assert_int_equal(settings.options.flags, QUIRE_OFFSETS);
 		assert_int_equal(settings.options.give_back, QUIRE_GIVE_NONE);
@@ -675,7 +672,7 @@ static void test_conf_fits(void **state)
 	options.address = &options;
 	setenv("QUIRE_CONF", "size:1T,race:1", 1);
 	accepts(&options);
-	expect_told("does not fit the region in \"size:1T\"");
+	assert_told(&messages, "does not fit the region in \"size:1T\"");
 	assert_int_equal(settings.options.size, options.size);
 	assert_int_equal(settings.options.flags, QUIRE_CHECK_RACE);
 }

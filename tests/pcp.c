@@ -133,7 +133,7 @@ static int begin(void **state)
 	enum quire_way way = *(enum quire_way *)*state;
 
 	memset(&f, 0, sizeof(f));
-	pthread_mutex_init(&f.messages.lock, NULL);
+	test_messages_init(&f.messages);
 	f.way = way;
 	return sched_getaffinity(0, sizeof(f.allowed), &f.allowed);
 }
@@ -651,7 +651,7 @@ static void test_decay_without_fence(void **state)
 	fault_arm(FAULT_MEMBARRIER, 0, 1);
 	assert_int_equal(pcp_maintain(&f.pcp), 0);
 	fault_disarm_all();
-	assert_true(test_caught(&f.messages, "membarrier for CPU"));
+	assert_told(&f.messages, "membarrier for CPU");
 	assert_int_equal(counts().parked_pages, parked);
 	/* And the lists are open again. */
 	take(0);
@@ -2592,90 +2592,92 @@ static void test_threads(void **state)
 	check_threads(32);
 }
 
-#define in_way(test, ways)                                                     \
-	{                                                                      \
-#test, test, begin, end, ways                                  \
-	}
+#define in_way(test, way)                                                      \
+	cmocka_unit_test_prestate_setup_teardown(test, begin, end, way)
+
+static enum quire_way rseq = QUIRE_WAY_RSEQ, trylock = QUIRE_WAY_TRYLOCK;
+/* The one that it is the turn of. */
+static enum quire_way each;
+
+static const struct CMUnitTest in_one_way[] = {
+	in_way(test_shared_set, &rseq),
+	in_way(test_spare_set, &trylock),
+};
+
+static const struct CMUnitTest in_each_way[] = {
+	in_way(test_refill, &each),
+	in_way(test_refill_grown, &each),
+	in_way(test_scattered, &each),
+	in_way(test_refill_smallest, &each),
+	in_way(test_trim, &each),
+	in_way(test_trim_after_shrink, &each),
+	in_way(test_grow_and_shrink, &each),
+	in_way(test_capacity_of_stack, &each),
+	in_way(test_trim_of_few, &each),
+	in_way(test_decay, &each),
+	in_way(test_decay_disowns, &each),
+	in_way(test_decay_without_fence, &each),
+	in_way(test_decay_by_clock, &each),
+	in_way(test_hold, &each),
+	in_way(test_hold_undrained, &each),
+	in_way(test_budget, &each),
+	in_way(test_budget_filled, &each),
+	in_way(test_large_orders_bypass, &each),
+	in_way(test_scarce, &each),
+	in_way(test_renew_sides, &each),
+	in_way(test_no_renewal, &each),
+	in_way(test_renew, &each),
+	in_way(test_renew_larger_back, &each),
+	in_way(test_renew_full, &each),
+	in_way(test_renew_trim, &each),
+	in_way(test_renew_scarce, &each),
+	in_way(test_renew_last_page, &each),
+	in_way(test_renew_hold, &each),
+	in_way(test_renew_decay, &each),
+	in_way(test_renew_grow, &each),
+	in_way(test_renew_left, &each),
+	in_way(test_left_in_refill, &each),
+	in_way(test_left_in_trim, &each),
+	in_way(test_lock_taken, &each),
+	in_way(test_no_cpu, &each),
+	in_way(test_bulk, &each),
+	in_way(test_bulk_owns_if_open, &each),
+	in_way(test_exact, &each),
+	in_way(test_nolock_alloc, &each),
+	in_way(test_nolock_alloc_exact, &each),
+	in_way(test_nolock_free, &each),
+	in_way(test_nolock_free_large, &each),
+	in_way(test_nolock_set_taken, &each),
+	in_way(test_lists_of_types, &each),
+	in_way(test_share_unused, &each),
+	in_way(test_share_moves, &each),
+	in_way(test_share_of_largest, &each),
+	in_way(test_share_random, &each),
+	in_way(test_share_parked, &each),
+	in_way(test_scattered_parked, &each),
+	in_way(test_kept_bypass, &each),
+	in_way(test_kept_free_nolock, &each),
+	in_way(test_kept_bulk, &each),
+	in_way(test_hint, &each),
+	in_way(test_refill_floor, &each),
+	in_way(test_shut, &each),
+	in_way(test_shut_capacity, &each),
+	in_way(test_shut_first_use, &each),
+	in_way(test_shut_nolock, &each),
+	in_way(test_counts, &each),
+	in_way(test_threads, &each),
+};
 
 int main(void)
 {
-	static enum quire_way ways[] = { QUIRE_WAY_RSEQ, QUIRE_WAY_TRYLOCK,
-					 QUIRE_WAY_BOUND };
-	const struct CMUnitTest of_one_way[] = {
-		in_way(test_shared_set, &ways[0]),
-		in_way(test_spare_set, &ways[1]),
-	};
 	int failed = 0;
 
-	for (size_t i = 0; i < TEST_LENGTH(ways); i++) {
-		const struct CMUnitTest tests[] = {
-			in_way(test_refill, &ways[i]),
-			in_way(test_refill_grown, &ways[i]),
-			in_way(test_scattered, &ways[i]),
-			in_way(test_refill_smallest, &ways[i]),
-			in_way(test_trim, &ways[i]),
-			in_way(test_trim_after_shrink, &ways[i]),
-			in_way(test_grow_and_shrink, &ways[i]),
-			in_way(test_capacity_of_stack, &ways[i]),
-			in_way(test_trim_of_few, &ways[i]),
-			in_way(test_decay, &ways[i]),
-			in_way(test_decay_disowns, &ways[i]),
-			in_way(test_decay_without_fence, &ways[i]),
-			in_way(test_decay_by_clock, &ways[i]),
-			in_way(test_hold, &ways[i]),
-			in_way(test_hold_undrained, &ways[i]),
-			in_way(test_budget, &ways[i]),
-			in_way(test_budget_filled, &ways[i]),
-			in_way(test_large_orders_bypass, &ways[i]),
-			in_way(test_scarce, &ways[i]),
-			in_way(test_renew_sides, &ways[i]),
-			in_way(test_no_renewal, &ways[i]),
-			in_way(test_renew, &ways[i]),
-			in_way(test_renew_larger_back, &ways[i]),
-			in_way(test_renew_full, &ways[i]),
-			in_way(test_renew_trim, &ways[i]),
-			in_way(test_renew_scarce, &ways[i]),
-			in_way(test_renew_last_page, &ways[i]),
-			in_way(test_renew_hold, &ways[i]),
-			in_way(test_renew_decay, &ways[i]),
-			in_way(test_renew_grow, &ways[i]),
-			in_way(test_renew_left, &ways[i]),
-			in_way(test_left_in_refill, &ways[i]),
-			in_way(test_left_in_trim, &ways[i]),
-			in_way(test_lock_taken, &ways[i]),
-			in_way(test_no_cpu, &ways[i]),
-			in_way(test_bulk, &ways[i]),
-			in_way(test_bulk_owns_if_open, &ways[i]),
-			in_way(test_exact, &ways[i]),
-			in_way(test_nolock_alloc, &ways[i]),
-			in_way(test_nolock_alloc_exact, &ways[i]),
-			in_way(test_nolock_free, &ways[i]),
-			in_way(test_nolock_free_large, &ways[i]),
-			in_way(test_nolock_set_taken, &ways[i]),
-			in_way(test_lists_of_types, &ways[i]),
-			in_way(test_share_unused, &ways[i]),
-			in_way(test_share_moves, &ways[i]),
-			in_way(test_share_of_largest, &ways[i]),
-			in_way(test_share_random, &ways[i]),
-			in_way(test_share_parked, &ways[i]),
-			in_way(test_scattered_parked, &ways[i]),
-			in_way(test_kept_bypass, &ways[i]),
-			in_way(test_kept_free_nolock, &ways[i]),
-			in_way(test_kept_bulk, &ways[i]),
-			in_way(test_hint, &ways[i]),
-			in_way(test_refill_floor, &ways[i]),
-			in_way(test_shut, &ways[i]),
-			in_way(test_shut_capacity, &ways[i]),
-			in_way(test_shut_first_use, &ways[i]),
-			in_way(test_shut_nolock, &ways[i]),
-			in_way(test_counts, &ways[i]),
-			in_way(test_threads, &ways[i]),
-		};
-
-		printf("# way %s\n", quire_way_name(ways[i]));
-		failed += cmocka_run_group_tests_name("pcp", tests, NULL, NULL);
+	for (each = QUIRE_WAY_RSEQ; each <= QUIRE_WAY_BOUND; each++) {
+		printf("# way %s\n", quire_way_name(each));
+		failed += cmocka_run_group_tests_name("pcp", in_each_way, NULL,
+						      NULL);
 	}
-	failed += cmocka_run_group_tests_name("pcp, one way", of_one_way, NULL,
+	failed += cmocka_run_group_tests_name("pcp, one way", in_one_way, NULL,
 					      NULL);
 	return failed;
 }

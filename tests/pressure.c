@@ -26,18 +26,13 @@ static size_t nr_held;
 static int begin(void **state)
 {
 	(void)state;
-	unsetenv("QUIRE_CONF");
-	messages.count = 0;
 	nr_held = 0;
-	return 0;
+	return test_begin(&messages);
 }
 
 static void expect_told(const char *part)
 {
-	if (!test_caught(&messages, part))
-		fail_msg("no message with \"%s\"; the first of %zu: \"%s\"",
-			 part, messages.count,
-			 messages.count ? messages.text[0] : "");
+	assert_told(&messages, part);
 	messages.count = 0;
 }
 

@@ -104,6 +104,20 @@ static inline void test_catch(void *arg, const char *message)
 	pthread_mutex_unlock(&messages->lock);
 }
 
+/* Nothing was caught yet. */
+static inline void test_messages_init(struct test_messages *messages)
+{
+	memset(messages, 0, sizeof(*messages));
+	pthread_mutex_init(&messages->lock, NULL);
+}
+
+/* How most tests begin: nothing caught, nothing asked by the environment. */
+static inline int test_begin(struct test_messages *messages)
+{
+	test_messages_init(messages);
+	return unsetenv("QUIRE_CONF");
+}
+
 static inline bool test_caught(const struct test_messages *messages,
 			       const char *part)
 {
@@ -112,6 +126,19 @@ static inline bool test_caught(const struct test_messages *messages,
 			return true;
 	return false;
 }
+
+/* One of the messages has this part. */
+#define assert_told(messages, part)                                            \
+	do {                                                                   \
+		const struct test_messages *told_ = (messages);                \
+		const char *part_ = (part);                                    \
+                                                                               \
+		if (!test_caught(told_, part_))                                \
+			fail_msg("\"%s\" is not in %zu messages, the first "   \
+				 "\"%s\"",                                     \
+				 part_, told_->count,                          \
+				 told_->count ? told_->text[0] : "");          \
+	} while (0)
 
 /* Runs body in a child; returns its wait status and what it wrote to stderr. */
 static inline int test_in_child(void (*body)(void), char *text, size_t size)

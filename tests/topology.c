@@ -30,10 +30,7 @@ static struct quire_page *pages[2 * PAGES];
 static int setup(void **state)
 {
 	(void)state;
-	memset(&messages, 0, sizeof(messages));
-	pthread_mutex_init(&messages.lock, NULL);
-	unsetenv("QUIRE_CONF");
-	return 0;
+	return test_begin(&messages);
 }
 
 static struct quire_options small_options(void)
@@ -186,7 +183,7 @@ static void refuses_distances(struct quire *q, const uint8_t *distances,
 	errno = 0;
 	assert_int_equal(quire_set_distances(q, distances), -1);
 	assert_int_equal(errno, EINVAL);
-	assert_true(test_caught(&messages, why));
+	assert_told(&messages, why);
 	assert_int_equal(quire_distance(q, 0, 1), 20);
 }
 
@@ -413,7 +410,7 @@ static void refuses(struct quire *q, uint64_t pfn, uint64_t n, unsigned type,
 		quire_set_mobility(q, pfn, n, (enum quire_mobility)type), -1);
 	assert_int_equal(errno, EINVAL);
 	assert_int_equal(messages.count, 1);
-	assert_true(test_caught(&messages, values));
+	assert_told(&messages, values);
 	after = zone_of(q, 0);
 	assert_memory_equal(&before, &after, sizeof(before));
 	messages.count = 0;
@@ -487,7 +484,7 @@ static void check_busy(struct quire *q, unsigned order)
 		errno = 0;
 		assert_int_equal(set_blocks(q, 0, BLOCKS, type), -1);
 		assert_int_equal(errno, EBUSY);
-		assert_true(test_caught(&messages, "8192 pages, type"));
+		assert_told(&messages, "8192 pages, type");
 		assert_int_equal(set_blocks(q, at + n - 1, 1, type), -1);
 		take_picture(q, &after);
 		assert_memory_equal(&before, &after, sizeof(before));

@@ -119,9 +119,7 @@ static void expect(const char *format, ...)
 	violations = quire_validate(f.q);
 	assert_int_equal(violations, messages.count);
 	assert_true(violations > 0);
-	if (!test_caught(&messages, part))
-		fail_msg("no \"%s\" in %d messages: %s", part, violations,
-			 messages.text[0]);
+	assert_told(&messages, part);
 }
 
 /* Changes a field for the time of one check. */

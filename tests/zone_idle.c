@@ -58,7 +58,7 @@ static struct fixture *start(const pfn_t *cut, unsigned nr_zones)
 	struct fixture *f = calloc(1, sizeof(*f));
 
 	assert_non_null(f);
-	pthread_mutex_init(&f->messages.lock, NULL);
+	test_messages_init(&f->messages);
 	f->reporter = (struct reporter){ test_catch, &f->messages };
 	f->nr_zones = nr_zones;
 	memmap_init(&f->map, &region, NULL, NULL,

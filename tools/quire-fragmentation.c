@@ -14,18 +14,16 @@
 #include "replay_argp.h"
 #include "text.h"
 
-#include <locale.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { EXIT_VIOLATIONS = 1, EXIT_BAD = 2 };
 enum { MAX_REPEAT = 100, MAX_OVER_PEAK = 1000 };
 
 enum output { OUTPUT_TABLE, OUTPUT_TSV, OUTPUT_JSON };
 
 struct arguments {
+	struct replay_arguments common;
 	struct fragmentation_options run;
-	const char *trace, *plot;
 	enum output output;
 };
 
@@ -54,7 +52,8 @@ static const struct argp_option option_table[] = {
 	  "Seed for what differs from pass to pass (default 1)", 2 },
 	{ "threads", KEY_THREADS, "WHICH", 0,
 	  "trace: one for each traced CPU (default); single: one, in the "
-	  "trace's order, so that two runs do the same",
+	  "trace's order, so that two runs on one CPU (taskset -c 0) do the "
+	  "same",
 	  2 },
 	{ "plot", KEY_PLOT, "FILE.svg", 0,
 	  "Draw the policies over the trace (needs gnuplot)", 3 },
@@ -145,8 +144,6 @@ static void parse_run(int key, const char *arg, struct fragmentation_options *o,
 
 static void check_arguments(struct arguments *a, struct argp_state *state)
 {
-	if (!a->trace)
-		argp_error(state, "no TRACE given");
 	if (a->run.replay.size && a->run.over_peak)
 		argp_error(state, "--size and --over-peak: it is one of them");
 	if (!a->run.replay.size && !a->run.over_peak)
@@ -159,7 +156,7 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
 
 	switch (key) {
 	case ARGP_KEY_INIT:
-		state->child_inputs[0] = &a->run.replay;
+		state->child_inputs[0] = &a->common;
 		return 0;
 	case KEY_OVER_PEAK:
 	case 'n':
@@ -169,7 +166,7 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
 		parse_run(key, arg, &a->run, state);
 		return 0;
 	case KEY_PLOT:
-		a->plot = arg;
+		a->common.plot = arg;
 		return 0;
 	case KEY_TSV:
 		a->output = OUTPUT_TSV;
@@ -177,23 +174,12 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
 	case KEY_JSON:
 		a->output = OUTPUT_JSON;
 		return 0;
-	case ARGP_KEY_ARG:
-		if (a->trace)
-			argp_error(state, "one TRACE, not also \"%s\"", arg);
-		a->trace = arg;
-		return 0;
 	case ARGP_KEY_END:
 		check_arguments(a, state);
 		return 0;
 	default:
 		return ARGP_ERR_UNKNOWN;
 	}
-}
-
-static int fail(const char *message)
-{
-	fprintf(stderr, "quire-fragmentation: %s\n", message);
-	return EXIT_BAD;
 }
 
 static int show(const struct arguments *a, const struct fragmentation *f)
@@ -207,42 +193,32 @@ static int show(const struct arguments *a, const struct fragmentation *f)
 	else
 		fragmentation_print(f, stdout);
 	if (fflush(stdout) != 0 || ferror(stdout))
-		return fail("cannot write the standard output");
-	if (a->plot && !fragmentation_plot(f, a->plot, error))
-		return fail(error);
+		return replay_fail("cannot write the standard output");
+	if (a->common.plot && !fragmentation_plot(f, a->common.plot, error))
+		return replay_fail(error);
 	return f->replay.violations ? EXIT_VIOLATIONS : EXIT_SUCCESS;
 }
 
 int main(int argc, char **argv)
 {
-	static const struct argp_child children[] = {
-		{ &replay_argp, 0, NULL, 0 }, { 0 }
-	};
 	static const struct argp argp = { option_table, parse_option, "TRACE",
-					  doc,		children,     NULL,
+					  doc,		replay_argp,  NULL,
 					  NULL };
-	struct arguments a = { .run.replay.samples = 200,
+	struct arguments a = { .common.options = &a.run.replay,
+			       .run.replay.samples = 200,
 			       .run.repeat = 1,
 			       .run.burst = 256,
 			       .run.seed = 1 };
-	char error[SCRIPT_ERROR_SIZE], plot_error[PLOT_ERROR_SIZE];
+	struct script *script =
+		replay_argp_read(&argp, argc, argv, &a, &a.common);
+	char error[SCRIPT_ERROR_SIZE];
 	struct fragmentation f;
-	struct script *script;
 	int status;
 
-	/* For the progress bar's characters only: numbers stay as they are. */
-	setlocale(LC_CTYPE, "");
-	argp_err_exit_status = EXIT_BAD;
-	argp_parse(&argp, argc, argv, 0, NULL, &a);
-	if (a.plot && !gnuplot_possible(a.plot, plot_error))
-		return fail(plot_error);
-	script = script_read(a.trace, error);
-	if (!script)
-		return fail(error);
-	if (fragmentation_run(&a.run, a.trace, script, &f, error))
+	if (fragmentation_run(&a.run, a.common.trace, script, &f, error))
 		status = show(&a, &f);
 	else
-		status = fail(error);
+		status = replay_fail(error);
 	fragmentation_fini(&f);
 	script_delete(script);
 	return status;

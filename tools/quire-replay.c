@@ -12,22 +12,15 @@
 #endif
 
 #include "plot.h"
-#include "replay.h"
 #include "replay_argp.h"
 #include "report.h"
-#include "text.h"
 
-#include <argp.h>
-#include <locale.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { EXIT_VIOLATIONS = 1, EXIT_BAD = 2 };
-
 struct arguments {
+	struct replay_arguments common;
 	struct replay_options replay;
-	const char *trace;
-	const char *plot;
 	bool json, offsets;
 };
 
@@ -91,8 +84,6 @@ static void parse_backing(const char *arg, struct replay_options *o,
 
 static void check_arguments(const struct arguments *a, struct argp_state *state)
 {
-	if (!a->trace)
-		argp_error(state, "no TRACE given");
 	if (a->offsets && a->replay.mapped)
 		argp_error(state, "--offsets is memory mapped nowhere: "
 				  "--backing and --touch need real memory");
@@ -104,7 +95,7 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
 
 	switch (key) {
 	case ARGP_KEY_INIT:
-		state->child_inputs[0] = &a->replay;
+		state->child_inputs[0] = &a->common;
 		return 0;
 	case 'b':
 		parse_backing(arg, &a->replay, state);
@@ -116,15 +107,10 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
 		a->replay.mapped = a->replay.touch = true;
 		return 0;
 	case KEY_PLOT:
-		a->plot = arg;
+		a->common.plot = arg;
 		return 0;
 	case KEY_JSON:
 		a->json = true;
-		return 0;
-	case ARGP_KEY_ARG:
-		if (a->trace)
-			argp_error(state, "one TRACE, not also \"%s\"", arg);
-		a->trace = arg;
 		return 0;
 	case ARGP_KEY_END:
 		check_arguments(a, state);
@@ -134,16 +120,10 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
 	}
 }
 
-static int fail(const char *message)
-{
-	fprintf(stderr, "quire-replay: %s\n", message);
-	return EXIT_BAD;
-}
-
 static int show(const struct arguments *a, const struct script *script,
 		const struct replay_result *result)
 {
-	struct report r = { a->trace, &a->replay, script, result };
+	struct report r = { a->common.trace, &a->replay, script, result };
 	char error[PLOT_ERROR_SIZE] = "";
 
 	if (a->json)
@@ -151,40 +131,29 @@ static int show(const struct arguments *a, const struct script *script,
 	else
 		report_print(&r, stdout);
 	if (fflush(stdout) != 0 || ferror(stdout))
-		return fail("cannot write the standard output");
-	if (a->plot && !plot_write(&r, a->plot, error))
-		return fail(error);
+		return replay_fail("cannot write the standard output");
+	if (a->common.plot && !plot_write(&r, a->common.plot, error))
+		return replay_fail(error);
 	return result->violations ? EXIT_VIOLATIONS : EXIT_SUCCESS;
 }
 
 int main(int argc, char **argv)
 {
-	static const struct argp_child children[] = {
-		{ &replay_argp, 0, NULL, 0 }, { 0 }
-	};
 	static const struct argp argp = { option_table, parse_option, "TRACE",
-					  doc,		children,     NULL,
+					  doc,		replay_argp,  NULL,
 					  NULL };
-	struct arguments a = { .replay.samples = 200 };
+	struct arguments a = { .common.options = &a.replay,
+			       .replay.samples = 200 };
+	struct script *script =
+		replay_argp_read(&argp, argc, argv, &a, &a.common);
+	char error[REPLAY_ERROR_SIZE];
 	struct replay_result result;
-	char plot_error[PLOT_ERROR_SIZE], script_error[SCRIPT_ERROR_SIZE];
-	char replay_error[REPLAY_ERROR_SIZE];
-	struct script *script;
 	int status;
 
-	/* For the progress bar's characters only: numbers stay as they are. */
-	setlocale(LC_CTYPE, "");
-	argp_err_exit_status = EXIT_BAD;
-	argp_parse(&argp, argc, argv, 0, NULL, &a);
-	if (a.plot && !gnuplot_possible(a.plot, plot_error))
-		return fail(plot_error);
-	script = script_read(a.trace, script_error);
-	if (!script)
-		return fail(script_error);
-	if (replay_run(&a.replay, script, &result, replay_error))
+	if (replay_run(&a.replay, script, &result, error))
 		status = show(&a, script, &result);
 	else
-		status = fail(replay_error);
+		status = replay_fail(error);
 	replay_result_fini(&result);
 	script_delete(script);
 	return status;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Command line options of all tools that replay: what a replay is, whatever is
- * done with it.
+ * Command lines of all tools that replay: what a replay is, whatever is done
+ * with it, and of which trace.
  */
 #ifdef HAVE_CONFIG_H
 #include "config.h"
@@ -9,8 +9,12 @@
 
 #include "replay_argp.h"
 
+#include "gnuplot.h"
 #include "text.h"
 
+#include <errno.h>
+#include <locale.h>
+#include <stdlib.h>
 #include <string.h>
 
 enum { KEY_SAMPLES = 512, KEY_TYPES };
@@ -82,7 +86,8 @@ static void parse_counts(int key, const char *arg, struct replay_options *o,
 
 static error_t parse_option(int key, char *arg, struct argp_state *state)
 {
-	struct replay_options *o = state->input;
+	struct replay_arguments *a = state->input;
+	struct replay_options *o = a->options;
 
 	switch (key) {
 	case 'w':
@@ -95,10 +100,44 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
 	case KEY_SAMPLES:
 		parse_counts(key, arg, o, state);
 		return 0;
+	case ARGP_KEY_ARG:
+		if (a->trace)
+			argp_error(state, "one TRACE, not also \"%s\"", arg);
+		a->trace = arg;
+		return 0;
+	case ARGP_KEY_END:
+		if (!a->trace)
+			argp_error(state, "no TRACE given");
+		return 0;
 	default:
 		return ARGP_ERR_UNKNOWN;
 	}
 }
 
-const struct argp replay_argp = { option_table, parse_option, NULL, NULL,
-				  NULL,		NULL,	      NULL };
+static const struct argp child = { option_table, parse_option, NULL, NULL,
+				   NULL,	 NULL,	       NULL };
+const struct argp_child replay_argp[] = { { &child, 0, NULL, 0 }, { 0 } };
+
+int replay_fail(const char *message)
+{
+	fprintf(stderr, "%s: %s\n", program_invocation_short_name, message);
+	return EXIT_BAD;
+}
+
+struct script *replay_argp_read(const struct argp *argp, int argc, char **argv,
+				void *input, const struct replay_arguments *a)
+{
+	char error[SCRIPT_ERROR_SIZE], plot_error[PLOT_ERROR_SIZE];
+	struct script *script;
+
+	/* For the progress bar's characters only: numbers stay as they are. */
+	setlocale(LC_CTYPE, "");
+	argp_err_exit_status = EXIT_BAD;
+	argp_parse(argp, argc, argv, 0, NULL, input);
+	if (a->plot && !gnuplot_possible(a->plot, plot_error))
+		exit(replay_fail(plot_error));
+	script = script_read(a->trace, error);
+	if (!script)
+		exit(replay_fail(error));
+	return script;
+}

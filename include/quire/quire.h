@@ -145,8 +145,8 @@ enum quire_way {
 /* How free memory goes back to the system. */
 enum quire_give_back {
 	QUIRE_GIVE_NONE = 0, /* it does not */
-	QUIRE_GIVE_DONTNEED, /* MADV_DONTNEED: at once, known to be zero after
-			      */
+	QUIRE_GIVE_DONTNEED, /* MADV_DONTNEED: at once; what quire reserved is
+			      * known to be zero after */
 	QUIRE_GIVE_FREE,     /* MADV_FREE: when the system needs it */
 	QUIRE_GIVE_REMOVE,   /* MADV_REMOVE: punches a hole in a shared file */
 };
@@ -158,24 +158,26 @@ enum quire_give_back {
 /*
  * Options. Start from QUIRE_OPTIONS_INIT; 0 means the default everywhere.
  *
- * Each can be overridden by the environment, QUIRE_CONF=key:value,...
- * with the keys size, backing (1g, 2m, thp, base, several joined by '+'),
- * way (rseq, trylock, bound), cpus, decay_ms, renew, prefault, mlock, dontfork,
- * race, lock_times, numa, pinned (0 or 1), nodes, distances (numbers joined by
- * '+', row by row), dma32, movable, device, cma (sizes), min_free (a size or
- * auto), watermark_scale, wait_ms, policy (local, interleave), give_back (none,
- * dontneed, free, remove), give_delay_ms, give_rate, give_floor, and debug
- * (memblock, init, joined by '+'). Sizes take K, M, G, T. An unknown key or
- * value is reported and skipped, and so is the size of a region that the caller
- * brings, or a key about memory for QUIRE_OFFSETS.
+ * Those with a key can be overridden by the environment,
+ * QUIRE_CONF=key:value,... with the keys size, backing (1g, 2m, thp, base,
+ * several joined by '+'), way (rseq, trylock, bound), cpus, decay_ms, renew,
+ * prefault, mlock, dontfork, race, lock_times, numa, pinned (0 or 1), nodes,
+ * distances (numbers joined by '+', row by row), dma32, movable, device, cma
+ * (sizes), min_free (a size or auto), watermark_scale, wait_ms, policy (local,
+ * interleave), give_back (none, dontneed, free, remove), give_delay_ms,
+ * give_rate, give_floor, and debug (memblock, init, joined by '+'). Sizes take
+ * K, M, G, T. An unknown key or value is reported and skipped, and so is the
+ * size of a region that the caller brings, and prefault, mlock, dontfork and
+ * give_back for QUIRE_OFFSETS.
  */
 struct quire_options {
 	size_t struct_size; /* sizeof(struct quire_options) of the caller */
 	unsigned flags;	    /* QUIRE_OFFSETS ... */
 	enum quire_way way;
 	/*
-	 * Bytes. Reserved arenas are rounded up to 2 MiB. Regions of the
-	 * caller keep their ends, trimmed inwards to whole pages.
+	 * Bytes, 15 TiB at most. Reserved arenas are rounded up to 2 MiB.
+	 * Regions of the caller keep their ends, trimmed inwards to whole
+	 * pages.
 	 */
 	uint64_t size;
 	void *address;	 /* region of the caller, or NULL: quire reserves */
@@ -264,9 +266,9 @@ struct quire_options {
  * Creates an allocator. NULL options, or 0 as size without QUIRE_CONF, is
  * EINVAL. Cost does not depend on the size of the region.
  * Errors: EINVAL (options, each named), ENOMEM (no backing asked for can be
- * had, or no room for the tables), EPERM (mlock), EACCES (QUIRE_PREFAULT of a
- * region that is not writable), ENOTSUP (a way that cannot be had here),
- * EAGAIN (QUIRE_WAY_BOUND: no thread key is left).
+ * had, or no room for the tables), EPERM or ENOMEM (mlock), EACCES
+ * (QUIRE_PREFAULT of a region that is not writable), ENOTSUP (a way that cannot
+ * be had here), EAGAIN (QUIRE_WAY_BOUND: no thread key is left).
  */
 QUIRE_API struct quire *quire_create(const struct quire_options *options);
 
@@ -321,8 +323,8 @@ QUIRE_API const char *quire_backing_name(enum quire_backing backing);
 /*
  * Waits for pages to come back, in line with others who do, options.wait_ms at
  * most; then fails with ETIMEDOUT. What waiters want, to an eighth of a zone,
- * is not taken by calls without WAIT, ATOMIC or MEMALLOC. Inside a shrinker
- * nobody waits: ENOMEM.
+ * is not taken by calls without WAIT, ATOMIC or MEMALLOC. What no zone could
+ * ever hold is EINVAL. Inside a shrinker nobody waits: ENOMEM.
  */
 #define QUIRE_WAIT (1u << 3)
 /*
@@ -401,8 +403,9 @@ QUIRE_API int quire_free_unsized(struct quire *q, void *addr);
 
 /*
  * Allocates up to n blocks of 2^order pages into pages[0..n); returns how many
- * (with fewer than n, errno is ENOMEM, with QUIRE_NOLOCK EAGAIN; with 0 it can
- * be EINVAL or EPERM too).
+ * (with fewer than n, errno is ENOMEM, with QUIRE_NOLOCK EAGAIN, with QUIRE_WAIT
+ * ETIMEDOUT: each block may wait for options.wait_ms; with 0 it can be EINVAL or
+ * EPERM too).
  */
 QUIRE_API size_t quire_alloc_pages_bulk(struct quire *q, unsigned order,
 					unsigned flags, size_t n,
@@ -542,7 +545,8 @@ QUIRE_API int quire_this_node(const struct quire *q);
  */
 QUIRE_API int quire_set_mobility(struct quire *q, uint64_t pfn, uint64_t pages,
 				 enum quire_mobility type);
-/* Of the 2 MiB block of a page; -1: wholly free, or of order 9 and more. */
+/* Of the 2 MiB block of a pfn; -1: wholly free, of order 9 and more, or, with
+ * EINVAL, not of this allocator. */
 QUIRE_API int quire_mobility(const struct quire *q, uint64_t pfn);
 
 QUIRE_API const char *quire_zone_name(enum quire_zone kind);
@@ -619,9 +623,9 @@ QUIRE_API int quire_shrinker_unregister(struct quire *q,
 QUIRE_API int64_t quire_reclaim(struct quire *q, unsigned node, uint64_t pages);
 /*
  * A thread for each node that reclaims when one of its zones falls below low,
- * up to high, and calls quire_maintain() every decay_ms. Errors: EBUSY (they
- * run), EINVAL (they do not), EAGAIN. quire_destroy() stops them. A child of a
- * fork has none.
+ * up to high, and calls quire_maintain() every decay_ms. Errors of start: EBUSY
+ * (they run), EAGAIN; of stop: EINVAL (they do not), EBUSY (called by a shrinker
+ * that one of them runs). quire_destroy() stops them. A child of a fork has none.
  */
 QUIRE_API int quire_reclaim_start(struct quire *q);
 QUIRE_API int quire_reclaim_stop(struct quire *q);
@@ -631,8 +635,11 @@ QUIRE_API int quire_reclaim_stop(struct quire *q);
  * allocation comes from the allocator while that has any at once, else from the
  * reserve; a freed block refills the reserve first. With QUIRE_WAIT an
  * allocation waits for blocks of the pool to come back (wait_ms; 0:
- * options.wait_ms), without fails with ENOMEM. flags are for all of the pool's
- * allocations. Destroy: EBUSY, while blocks are out.
+ * options.wait_ms, then fails with ETIMEDOUT), without fails with ENOMEM. The
+ * flags of create are for all of the pool's allocations, any but WAIT, NOFAIL,
+ * NOLOCK and NORETRY; those of alloc are ZERO and WAIT. Errors: EINVAL and a
+ * report (no blocks, order, flags, a page that is not out), ENOMEM; of destroy
+ * EBUSY, while blocks are out.
  */
 struct quire_mempool;
 QUIRE_API struct quire_mempool *quire_mempool_create(struct quire *q,
@@ -676,7 +683,9 @@ struct quire_stat {
 	uint64_t pcp_frees;  /* of frees: to a per-CPU list, no zone lock */
 	uint64_t refills;    /* batches moved from a zone to a list */
 	uint64_t drains;     /* lists emptied or trimmed to a zone */
-	uint64_t failures;   /* calls that returned ENOMEM, or EAGAIN */
+	/* Calls that got nothing: ENOMEM, EAGAIN, ETIMEDOUT, or EINVAL for
+	 * what no zone could hold. */
+	uint64_t failures;
 	uint64_t refused;    /* frees, gets, puts, private words refused */
 	uint64_t zone_locks; /* zone lock acquisitions, to alloc or free */
 	uint64_t zeroed;     /* pages cleared for QUIRE_ZERO */

@@ -32,15 +32,16 @@
  *                          freely: that covers LOCK_WANTED and RSEQ_SHARES
  *   gather, give_moved     refill
  *   free_slow, trim_*      trim
- *   alloc_last, ask        alloc_held in src/page_alloc.c, with the drain lock
+ *   alloc_last, ask        alloc_held in src/shortage.c, with the drain lock
  *   hold, drain, open      pcp_hold_all, set_drain, pcp_release_all; with
  *                          `decay` set_decay of one set
  *   mem[LOCK]              the polled lock; its release is a plain store
  *   zone_take, zone_give   zone_alloc, zone_free: one step, for the zone lock
  *                          is atomic instructions at both ends
  *
- * Left out: types, orders, renewal, bulk and QUIRE_NOLOCK calls, the trylock
- * and bound ways, several zones, owned blocks; the tally of pops in the word;
+ * Left out: types, orders, renewal, bulk and QUIRE_NOLOCK calls, calls that
+ * wait, the trylock and bound ways, several zones, owned blocks; the tally of
+ * pops in the word;
  * growth and shrinking of a list and set_start (sets are open from the start,
  * capacity constant); whether a set is idle (a decay may drain any); failing
  * membarriers; the slots of a batch one by one; fairness: whether a waiter gets
