@@ -72,6 +72,7 @@ struct quire {
 	bool check_race;      /* (c) */
 	bool forked;	      /* (c) in a child that must not use the memory */
 	bool copied;	      /* (c) in a child that works on its own copy */
+	unsigned forks;	      /* (c) since its creation, down to this child */
 	struct lock drain_lock;
 	struct pcp_seat *seats;	  /* (c) bound way: one a CPU */
 	unsigned key;		  /* (c) bound way: the thread's seat */
@@ -124,7 +125,7 @@ static inline unsigned allocator_this_node(const struct quire *q)
 }
 
 /* Of a node: pages missing to the high watermarks of its zones; whether one of
- * them is below low; that all were high again. */
+ * them is below low; that reclaim is done with them, in vain or not. */
 uint64_t allocator_shortfall(const struct quire *q, unsigned node);
 bool allocator_is_low(const struct quire *q, unsigned node);
 void allocator_balanced(struct quire *q, unsigned node);

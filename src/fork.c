@@ -98,6 +98,7 @@ static void fork_child(void)
 {
 	platform_rseq_after_fork();
 	for (struct quire *q = registry; q; q = q->next_registered) {
+		q->forks++;
 		if (!q->arena.private) {
 			q->forked = true;
 			q->fast_orders = 0;

@@ -5,11 +5,12 @@
  * Model. A waiter joins at the end. Blocks are handed to waiters, who do not
  * race for them: whoever serves the line asks the zones for each waiter in
  * turn, and what one wants that cannot be had does not keep the next from what
- * can. The first in line listens for all: it is parked on the bell, which every
- * free rings that brings pages to a zone, and serves when it rings; the others
- * sleep on words of their own until they are served, or are first. So a free
- * costs one wake-up at most, takes no lock of the line's, and can be a signal
- * handler's.
+ * can. One listens for all: it is parked on the bell, which every free rings
+ * that brings pages to a zone, and serves when it rings; the others sleep on
+ * words of their own until they are served, or listen. So a free costs one
+ * wake-up at most, takes no lock of the line's, and can be a signal handler's.
+ * The listener is the first in line who is not away: who must not fail calls
+ * shrinkers now and then, which may take their time.
  *
  * Protocol.
  *  1. A waiter is in line (length counts it) before the lists are shut, and
@@ -23,8 +24,9 @@
  *     the two sees the other.
  *  3. The bell is read before the line is served, and parked on with that
  *     value: what rings later makes the park return at once.
- *  4. A waiter that leaves makes the next one first, and wakes it; it serves
- *     before it sleeps. A waiter is not touched after `state` says it is
+ *  4. A listener that leaves, or goes away, makes another one listen, and wakes
+ *     it; that one serves before it sleeps. Where nobody was left, who joins or
+ *     comes back listens. A waiter is not touched after `state` says it is
  *     served.
  *  5. Lists are opened again by the last one to leave. Who shuts or opens has
  *     the drain lock and goes by length as it is then.
@@ -41,13 +43,14 @@
 #include "platform/platform.h"
 #include "want.h"
 
-enum waiter_state { WAITER_WAITS, WAITER_FIRST, WAITER_SERVED };
+enum waiter_state { WAITER_WAITS, WAITER_LISTENS, WAITER_SERVED };
 
 /* (l) line lock, (a) atomic */
 struct waiter {
 	struct waiter *next, *before; /* (l) */
 	struct want *want;	      /* (l) while it is in the line */
 	pfn_t pfn;		      /* (l) once it is served */
+	bool away;		      /* (l) calls idle() */
 	_Atomic uint32_t state;	      /* (a) enum waiter_state: parked on */
 };
 
@@ -85,6 +88,17 @@ static enum waiter_state state_of(const struct waiter *waiter)
 	return atomic_load_explicit(&waiter->state, memory_order_acquire);
 }
 
+static void choose_listener(struct line *line)
+{
+	struct waiter *at = line->first;
+
+	while (at && at->away)
+		at = at->next;
+	line->listener = at;
+	if (at)
+		tell(at, WAITER_LISTENS);
+}
+
 static void append(struct line *line, struct waiter *waiter)
 {
 	waiter->before = line->last;
@@ -93,9 +107,10 @@ static void append(struct line *line, struct waiter *waiter)
 	else
 		line->first = waiter;
 	line->last = waiter;
-	atomic_init(&waiter->state,
-		    line->first == waiter ? WAITER_FIRST : WAITER_WAITS);
+	atomic_init(&waiter->state, WAITER_WAITS);
 	set_length(line, line_length(line) + 1);
+	if (!line->listener)
+		choose_listener(line);
 }
 
 static void take_out(struct line *line, struct waiter *waiter)
@@ -109,8 +124,8 @@ static void take_out(struct line *line, struct waiter *waiter)
 	else
 		line->first = waiter->next;
 	set_length(line, line_length(line) - 1);
-	if (!waiter->before && waiter->next)
-		tell(waiter->next, WAITER_FIRST);
+	if (line->listener == waiter)
+		choose_listener(line);
 }
 
 /* What could not be had for one need not be asked for again for the next. */
@@ -129,7 +144,7 @@ static void serve(struct quire *q, struct line *line,
 
 	lock_acquire(&line->lock);
 	for (struct waiter *at = line->first; at; at = next) {
-		bool first = at == line->first;
+		bool listens = at == line->listener;
 
 		next = at->next;
 		if (wants_as_much(at, failed))
@@ -141,7 +156,7 @@ static void serve(struct quire *q, struct line *line,
 		}
 		take_out(line, at);
 		tell(at, WAITER_SERVED);
-		if (first)
+		if (listens)
 			line_ring_slow(line);
 	}
 	lock_release(&line->lock);
@@ -186,37 +201,64 @@ static bool leave(struct line *line, struct waiter *me)
 static void park(struct line *line, struct waiter *me, uint32_t bell,
 		 uint64_t ns)
 {
-	bool first = state_of(me) == WAITER_FIRST;
+	bool listens = state_of(me) == WAITER_LISTENS;
 
 	schedule_point();
-	if (first)
+	if (listens)
 		platform_park_for(&line->bell, bell, ns);
 	else
 		platform_park_for(&me->state, WAITER_WAITS, ns);
 }
 
-/* In line, lists shut: until it is served, or the time is over. */
-static void wait_for_turn(struct quire *q, struct waiter *me,
+/* Somebody else listens meanwhile. False in the child of a fork. */
+static bool go_away(struct quire *q, struct waiter *me,
+		    void (*idle)(struct quire *q, struct want *want))
+{
+	struct line *line = &q->line;
+	const unsigned forks = q->forks;
+
+	lock_acquire(&line->lock);
+	me->away = true;
+	if (line->listener == me) {
+		tell(me, WAITER_WAITS);
+		choose_listener(line);
+	}
+	lock_release(&line->lock);
+	idle(q, me->want);
+	if (q->forks != forks)
+		return false;
+	lock_acquire(&line->lock);
+	me->away = false;
+	if (!line->listener)
+		choose_listener(line);
+	lock_release(&line->lock);
+	return true;
+}
+
+/* In line, lists shut: until it is served, or the time is over. False if it is
+ * in no line any more: in the child of a fork. */
+static bool wait_for_turn(struct quire *q, struct waiter *me,
 			  const struct line_wish *wish)
 {
 	struct line *line = &q->line;
 	uint64_t start = platform_ns(), passed = 0, idle = wish->idle_ns;
 
-	while (passed < wish->timeout_ns) {
+	for (;;) {
 		uint32_t bell =
 			atomic_load_explicit(&line->bell, memory_order_acquire);
 		uint64_t left = wish->timeout_ns - passed;
 
 		serve(q, line, wish->try);
-		if (state_of(me) == WAITER_SERVED)
-			return;
+		if (state_of(me) == WAITER_SERVED || passed >= wish->timeout_ns)
+			return true;
 		if (wish->idle && left > wish->idle_ns)
 			left = wish->idle_ns;
 		park(line, me, bell, left);
 		passed = platform_ns() - start;
 		if (!wish->idle || passed < idle)
 			continue;
-		wish->idle(q, me->want);
+		if (!go_away(q, me, wish->idle))
+			return false;
 		passed = platform_ns() - start;
 		idle = passed + wish->idle_ns;
 	}
@@ -227,7 +269,7 @@ bool line_wait(struct quire *q, struct want *want, const struct line_wish *wish,
 {
 	struct line *line = &q->line;
 	struct waiter me = { .want = want };
-	bool served, shut;
+	bool served, shut, here = true;
 
 	lock_acquire(&line->lock);
 	append(line, &me);
@@ -237,8 +279,8 @@ bool line_wait(struct quire *q, struct want *want, const struct line_wish *wish,
 	schedule_point();
 	shut = shut_by_length(q);
 	if (shut)
-		wait_for_turn(q, &me, wish);
-	served = leave(line, &me);
+		here = wait_for_turn(q, &me, wish);
+	served = here && leave(line, &me);
 	*pfn = me.pfn;
 	if (line_length(line) == 0)
 		shut_by_length(q);

@@ -21,8 +21,9 @@ struct waiter;
 struct line {
 	struct lock lock;
 	struct waiter *first, *last; /* (l) */
+	struct waiter *listener;     /* (l) NULL: all in line are away */
 	_Atomic uint32_t length;     /* (a) written under the lock */
-	_Atomic uint32_t bell;	     /* (a) the first one is parked on it */
+	_Atomic uint32_t bell;	     /* (a) the listener is parked on it */
 };
 
 void line_init(struct line *line);
@@ -33,14 +34,14 @@ struct line_wish {
 	/* Asks the zones for what somebody in line wants; by any of them. */
 	bool (*try)(struct quire *q, struct want *want, pfn_t *pfn);
 	/* Called each idle_ns that nothing came, by who waits, who keeps his
-	 * place; NULL: nothing is. */
+	 * place and is served there; it may block. NULL: nothing is. */
 	void (*idle)(struct quire *q, struct want *want);
 	uint64_t idle_ns;
 };
 
 /*
- * Waits until a block comes for *want. False, with errno: the time ran out
- * (ETIMEDOUT), or lists cannot be shut (ENOMEM).
+ * Waits until a block comes for *want. False, with errno: the time ran out, or
+ * idle() forked, in the child (ETIMEDOUT); lists cannot be shut (ENOMEM).
  */
 bool line_wait(struct quire *q, struct want *want, const struct line_wish *wish,
 	       pfn_t *pfn);

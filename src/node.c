@@ -80,7 +80,6 @@ void nodes_init(struct nodes *ns, unsigned nr)
 	nodes_set_distances(ns, d);
 }
 
-/* An entry and its mirror image; returns the number of mistakes. */
 /* Two places of a matrix that must agree. */
 struct pair {
 	unsigned row, column;
@@ -95,6 +94,7 @@ static unsigned complain(const struct pair *p, const struct reporter *to,
 	return 1;
 }
 
+/* An entry and its mirror image; returns the number of mistakes. */
 static unsigned check_pair(const struct pair *p, const struct reporter *to)
 {
 	unsigned count = 0;

@@ -16,7 +16,7 @@
  * policy than local, fast_orders is 0.
  *
  * The general path asks all its zones (want.c) above their low watermark. If
- * none has enough it wakes the node's reclaim thread, if there is one, and
+ * none has enough it wakes their nodes' reclaim threads, if there are any, and
  * takes what it may above the min watermark. What comes then is shortage.c.
  *
  * A second free of a page is refused when the first happened before it. Two
@@ -106,13 +106,17 @@ void page_alloc_leave_reclaim(void)
 
 /* --- alloc --- */
 
-static void kick(struct quire *q, unsigned node)
+/* All its zones are low. */
+static void kick(struct quire *q, const struct want *want)
 {
 	void (*hook)(struct quire *, unsigned) =
 		atomic_load_explicit(&q->hooks.kick, memory_order_acquire);
+	uint32_t nodes;
 
-	if (hook)
-		hook(q, node);
+	if (!hook)
+		return;
+	for (nodes = want_reclaim_nodes(q, want); nodes; nodes &= nodes - 1)
+		hook(q, bits_lowest(nodes));
 }
 
 /* All but the lists' fast path. */
@@ -129,7 +133,7 @@ static bool alloc_want(struct quire *q, struct want *want, unsigned wait_ms,
 		       shortage_alloc(q, want, wait_ms, pfn);
 	if (!queue && want_alloc(q, want, WATERMARK_LOW, &want_ask, pfn))
 		return true;
-	kick(q, want->from.node);
+	kick(q, want);
 	if (!queue && want_alloc(q, want, WATERMARK_MIN, &want_ask, pfn))
 		return true;
 	return shortage_alloc(q, want, wait_ms, pfn);
@@ -246,7 +250,7 @@ static size_t alloc_want_bulk(struct quire *q, struct want *want, size_t n,
 
 	if (got == n)
 		return n;
-	kick(q, want->from.node);
+	kick(q, want);
 	return got +
 	       want_alloc_bulk(q, want, WATERMARK_MIN, n - got, pfns + got);
 }

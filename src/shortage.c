@@ -12,7 +12,9 @@
  * nobody can park pages (see pcp.c, transit): a failure is true at a moment
  * inside the call.
  *
- * No lock is held while shrinkers run, or by who waits.
+ * No lock is held while shrinkers run, or by who waits. A shrinker may fork,
+ * and its child return here: then the line and what is owed were forgotten, and
+ * shared memory is the parent's.
  */
 #include "shortage.h"
 
@@ -32,7 +34,7 @@ enum { NOFAIL_WAIT_MS = 100 };
 /* --- everything held --- */
 
 /* High-atomic reserves of the zones allowed, a block at a time. */
-static bool unreserve(struct quire *q, const struct want *want)
+static bool unreserve_held(struct quire *q, const struct want *want)
 {
 	bool some = false;
 
@@ -43,6 +45,22 @@ static bool unreserve(struct quire *q, const struct want *want)
 	return some;
 }
 
+/* The same, no zone's lock held. */
+static bool unreserve(struct quire *q, const struct want *want)
+{
+	bool some = false;
+
+	for (unsigned z = 0; z < q->nr_zones; z++) {
+		if (!want_may_use(want, q->zone[z]))
+			continue;
+		zone_lock(q->zone[z]);
+		if (zone_unreserve_locked(q->zone[z], want->ask.type))
+			some = true;
+		zone_unlock(q->zone[z]);
+	}
+	return some;
+}
+
 /*
  * Every free page is in the zones and the zones stand still: were they asked
  * one after the other, a page could be freed in the first and the last of the
@@ -50,7 +68,7 @@ static bool unreserve(struct quire *q, const struct want *want)
  */
 static bool alloc_held(struct quire *q, struct want *want, pfn_t *pfn)
 {
-	bool ok;
+	bool ok, more = false;
 
 	schedule_point();
 	allocator_hold(q);
@@ -59,26 +77,40 @@ static bool alloc_held(struct quire *q, struct want *want, pfn_t *pfn)
 	/* What was freed without a lock since the first was taken. */
 	for (unsigned z = 0; z < q->nr_zones; z++)
 		zone_settle_locked(q->zone[z]);
-	do
-		ok = want_alloc(q, want, WATERMARK_MIN, &want_ask_held, pfn);
-	while (!ok && unreserve(q, want));
+	while (!(ok = want_alloc(q, want, WATERMARK_MIN, &want_ask_held,
+				 pfn)) &&
+	       unreserve_held(q, want))
+		more = true;
 	for (unsigned z = 0; z < q->nr_zones; z++)
 		zone_unlock(q->zone[z]);
 	allocator_release(q);
+	/* What was reserved may be what others wait for. */
+	if (more)
+		line_ring(&q->line);
 	return ok;
 }
 
 /* --- reclaim --- */
 
+/* The nearest of *nodes, which is taken out. */
+static unsigned next_node(const struct quire *q, const struct want *want,
+			  uint32_t *nodes)
+{
+	unsigned node = nodes_nearest(q->nodes, want->from.node, *nodes);
+
+	*nodes &= ~(UINT32_C(1) << node);
+	return node;
+}
+
 /* Pages that shrinkers say they freed; 0 also if there are none. */
-static uint64_t reclaim(struct quire *q, const struct want *want)
+static uint64_t reclaim(struct quire *q, const struct want *want, unsigned node)
 {
 	uint64_t (*hook)(struct quire *, const struct quire_shrink *) =
 		atomic_load_explicit(&q->hooks.reclaim, memory_order_acquire);
-	const uint64_t pages = UINT64_C(1) << want->ask.order;
+	const uint64_t pages = want_pages(want);
 	const struct quire_shrink shrink = {
 		.q = q,
-		.node = want->from.node,
+		.node = node,
 		.order = want->ask.order,
 		.pages = pages < RECLAIM_PAGES ? RECLAIM_PAGES : pages,
 	};
@@ -86,11 +118,33 @@ static uint64_t reclaim(struct quire *q, const struct want *want)
 	return hook ? hook(q, &shrink) : 0;
 }
 
-static bool alloc_reclaiming(struct quire *q, struct want *want, pfn_t *pfn)
+/* Node by node, the nearest first. *more: some say that they freed pages, and
+ * could free others. */
+static bool alloc_reclaiming_once(struct quire *q, struct want *want,
+				  pfn_t *pfn, bool *more)
 {
-	for (unsigned i = 0; i < RECLAIM_TRIES && reclaim(q, want); i++)
+	uint32_t nodes = want_reclaim_nodes(q, want);
+
+	*more = false;
+	while (nodes) {
+		if (!reclaim(q, want, next_node(q, want, &nodes)))
+			continue;
+		if (q->forked)
+			return false;
 		if (want_alloc(q, want, WATERMARK_MIN, &want_ask, pfn) ||
 		    alloc_held(q, want, pfn))
+			return true;
+		*more = true;
+	}
+	return false;
+}
+
+static bool alloc_reclaiming(struct quire *q, struct want *want, pfn_t *pfn)
+{
+	bool more = true;
+
+	for (unsigned i = 0; i < RECLAIM_TRIES && more; i++)
+		if (alloc_reclaiming_once(q, want, pfn, &more))
 			return true;
 	return false;
 }
@@ -100,7 +154,11 @@ static bool alloc_reclaiming(struct quire *q, struct want *want, pfn_t *pfn)
 /* What somebody in line wants; not to be asked of lists, which are shut. */
 static bool try_for_waiter(struct quire *q, struct want *want, pfn_t *pfn)
 {
-	return want_alloc(q, want, WATERMARK_MIN, &want_ask, pfn);
+	do
+		if (want_alloc(q, want, WATERMARK_MIN, &want_ask, pfn))
+			return true;
+	while (unreserve(q, want));
+	return false;
 }
 
 /* Not by the zonelist, which can be another one when it is taken back. */
@@ -115,13 +173,17 @@ static void owe(struct quire *q, const struct want *want, uint64_t pages)
 /* Somebody in line who must not fail helps himself meanwhile. */
 static void reclaim_for_waiter(struct quire *q, struct want *want)
 {
-	reclaim(q, want);
+	uint32_t nodes = want_reclaim_nodes(q, want);
+
+	while (nodes)
+		reclaim(q, want, next_node(q, want, &nodes));
 }
 
 static bool wait_in_line(struct quire *q, struct want *want, unsigned wait_ms,
 			 pfn_t *pfn)
 {
-	const uint64_t pages = UINT64_C(1) << want->ask.order;
+	const uint64_t pages = want_pages(want);
+	const unsigned forks = q->forks;
 	const bool nofail = want->flags & QUIRE_NOFAIL;
 	const struct line_wish wish = {
 		.timeout_ns = nofail ? UINT64_MAX
@@ -137,7 +199,8 @@ static bool wait_in_line(struct quire *q, struct want *want, unsigned wait_ms,
 	want->in_line = true;
 	owe(q, want, pages);
 	ok = line_wait(q, want, &wish, pfn);
-	owe(q, want, -pages);
+	if (q->forks == forks)
+		owe(q, want, -pages);
 	want->in_line = false;
 	if (!ok)
 		atomic_fetch_add_explicit(&q->timeouts, 1,
@@ -190,10 +253,13 @@ bool shortage_alloc(struct quire *q, struct want *want, unsigned wait_ms,
 		return fail(q, ENOMEM);
 	if (alloc_reclaiming(q, want, pfn))
 		return true;
+	if (page_alloc_check_fork(q) != 0)
+		return fail(q, errno);
 	if (!(want->flags & (QUIRE_WAIT | QUIRE_NOFAIL)))
 		return fail(q, ENOMEM);
 	while (!wait_in_line(q, want, wait_ms, pfn)) {
-		if (!(want->flags & QUIRE_NOFAIL))
+		if (!(want->flags & QUIRE_NOFAIL) ||
+		    page_alloc_check_fork(q) != 0)
 			return fail(q, errno);
 		/* Lists that cannot be shut may be drained the next time. */
 		platform_nap();

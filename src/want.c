@@ -167,6 +167,13 @@ static bool walk_outdated(const struct want *want, const struct walk *walk)
 	       unlikely(zone_walk_outdated(&walk->list));
 }
 
+uint32_t want_reclaim_nodes(const struct quire *q, const struct want *want)
+{
+	if (want->highest == QUIRE_ZONE_DEVICE)
+		return 0;
+	return nodes_with_memory(q->nodes, want->highest) & want->from.nodes;
+}
+
 /* Whether the walk can come to the zone. */
 bool want_may_use(const struct want *want, const struct zone *zone)
 {
@@ -202,10 +209,9 @@ static void set_floor(struct want *want, const struct zone *zone,
 {
 	want->ask.hint = mark != WATERMARK_MIN;
 	want->ask.floor = 0;
-	if (zone->kind == QUIRE_ZONE_DEVICE)
-		return;
-	want->ask.floor =
-		watermark_floor(&zone->marks, mark, want->highest, want->flags);
+	if (zone->kind != QUIRE_ZONE_DEVICE)
+		want->ask.floor = watermark_floor(&zone->marks, mark,
+						  want->highest, want->flags);
 	if (!want->in_line && !(want->flags & (QUIRE_ATOMIC | QUIRE_MEMALLOC)))
 		want->ask.floor += owed(zone);
 }

@@ -53,6 +53,15 @@ int want_init(struct quire *q, struct want *want, unsigned order,
 void want_choose_nodes(struct quire *q, struct want *want,
 		       struct quire_policy *policy);
 
+static inline uint64_t want_pages(const struct want *want)
+{
+	return want->exact ? want->exact : UINT64_C(1) << want->ask.order;
+}
+
+/* Nodes where pages can be freed for it; none for a device's pages, which
+ * nobody reclaims. */
+uint32_t want_reclaim_nodes(const struct quire *q, const struct want *want);
+
 bool want_may_use(const struct want *want, const struct zone *zone);
 /* It may use the zone, and such a block lies in it. */
 bool want_may_hold(const struct want *want, const struct zone *zone);
@@ -68,6 +77,7 @@ size_t want_alloc_bulk(struct quire *q, struct want *want, enum watermark mark,
 static inline bool want_covers(const struct want *more, const struct want *less)
 {
 	return more->ask.order >= less->ask.order &&
+	       want_pages(more) >= want_pages(less) &&
 	       more->ask.type == less->ask.type &&
 	       more->ask.may == less->ask.may && more->flags == less->flags &&
 	       more->from.node == less->from.node &&

@@ -27,7 +27,7 @@ unit_tests = tests/arena tests/bits tests/buddy tests/cpu_stack tests/debug \
 	tests/give_back tests/holds tests/layout tests/line tests/lock tests/memblock \
 	tests/memmap tests/mempool tests/node tests/options tests/page_alloc \
 	tests/pcp tests/platform tests/policy tests/reclaim tests/rseq \
-	tests/strain tests/topology tests/validate tests/watermark \
+	tests/shortage tests/strain tests/topology tests/validate tests/watermark \
 	tests/zone tests/zone_idle
 # Of the whole, by what quire.h offers.
 whole_tests = tests/api tests/exhaust tests/faults tests/fork tests/model \

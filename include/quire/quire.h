@@ -403,9 +403,9 @@ QUIRE_API int quire_free_unsized(struct quire *q, void *addr);
 
 /*
  * Allocates up to n blocks of 2^order pages into pages[0..n); returns how many
- * (with fewer than n, errno is ENOMEM, with QUIRE_NOLOCK EAGAIN, with QUIRE_WAIT
- * ETIMEDOUT: each block may wait for options.wait_ms; with 0 it can be EINVAL or
- * EPERM too).
+ * (with fewer than n, errno is ENOMEM, with QUIRE_NOLOCK EAGAIN, with
+ * QUIRE_WAIT ETIMEDOUT: each block may wait for options.wait_ms; with 0 it can
+ * be EINVAL or EPERM too).
  */
 QUIRE_API size_t quire_alloc_pages_bulk(struct quire *q, unsigned order,
 					unsigned flags, size_t n,
@@ -540,8 +540,8 @@ QUIRE_API int quire_this_node(const struct quire *q);
  * multiples of 512. Live blocks stay; what is freed goes where the type says (a
  * page that another thread is freeing at this moment may be parked in a list
  * once more). Errors: EINVAL and a report (range, type), EBUSY and a report (a
- * live block of order 9 or more reaches in; or a thread did not come to an end
- * with a page, and then types are set: call again).
+ * live block of order 9 or more reaches in; or one was allocated meanwhile, or
+ * a thread did not come to an end with a page: types are set then, call again).
  */
 QUIRE_API int quire_set_mobility(struct quire *q, uint64_t pfn, uint64_t pages,
 				 enum quire_mobility type);
@@ -624,8 +624,9 @@ QUIRE_API int64_t quire_reclaim(struct quire *q, unsigned node, uint64_t pages);
 /*
  * A thread for each node that reclaims when one of its zones falls below low,
  * up to high, and calls quire_maintain() every decay_ms. Errors of start: EBUSY
- * (they run), EAGAIN; of stop: EINVAL (they do not), EBUSY (called by a shrinker
- * that one of them runs). quire_destroy() stops them. A child of a fork has none.
+ * (they run), EAGAIN; of stop: EINVAL (they do not), EBUSY (called by a
+ * shrinker that one of them runs). quire_destroy() stops them. A child of a
+ * fork has none.
  */
 QUIRE_API int quire_reclaim_start(struct quire *q);
 QUIRE_API int quire_reclaim_stop(struct quire *q);
