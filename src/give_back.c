@@ -7,9 +7,10 @@
  * idle (zone_idle.c); those idle for LOOKS looks go back, in batches, the
  * largest runs and the longest idle first, neighbours with one system call; as
  * many bytes as give_rate allowed to gather since the last time, and not below
- * give_floor bytes that are free and have memory. Hugetlb pages stay: they go
- * back to a pool that others may empty, and who touches the block then is
- * killed. So does a region that is pinned, locked, or a device's.
+ * give_floor bytes that are free and have memory. What refuses to go, a page
+ * that the program has locked, keeps its block back and no other. Hugetlb pages
+ * stay: they go back to a pool that others may empty, and who touches the block
+ * then is killed. So does a region that is pinned, locked, or a device's.
  *
  * A batch is out of its zone while the system call runs, and nobody may fail
  * for want of it: all is done under the drain lock, which an allocation takes
@@ -89,46 +90,67 @@ static unsigned run_length(const struct zone_idle *blocks, unsigned from,
 	return length;
 }
 
-/* Blocks that were taken out of their zone; returns bytes that went. */
-static uint64_t give_taken(struct quire *q, struct zone *zone,
+/* Neighbours; false: at least one refuses. */
+static bool give_run(const struct quire *q, const struct zone_idle *blocks,
+		     unsigned n)
+{
+	pfn_t first = (pfn_t)(blocks->pageblock << BLOCK_ORDER);
+
+	return platform_give_back(memmap_virt(&q->map, first),
+				  n * PAGEBLOCK_BYTES, how(q)) == 0;
+}
+
+/* Blocks that were taken out of their zone; returns bytes that went. Where age
+ * counts, one that refuses has to come of age again: others' turn is first. */
+static uint64_t give_taken(const struct quire *q, struct zone *zone,
+			   const struct zone_idle_ask *ask,
 			   struct zone_idle *blocks, unsigned n)
 {
 	uint64_t bytes = 0;
 
 	sort_by_number(blocks, n);
-	for (unsigned i = 0, length; i < n; i += length) {
-		pfn_t first = (pfn_t)(blocks[i].pageblock << BLOCK_ORDER);
-		bool gone;
+	for (unsigned i = 0, end; i < n; i = end) {
+		unsigned length = run_length(blocks, i, n);
+		bool all = give_run(q, blocks + i, length);
 
-		length = run_length(blocks, i, n);
-		gone = platform_give_back(memmap_virt(&q->map, first),
-					  length * PAGEBLOCK_BYTES,
-					  how(q)) == 0;
-		if (gone)
-			bytes += length * PAGEBLOCK_BYTES;
-		for (unsigned j = i; j < i + length; j++)
-			zone_put_idle(zone, blocks[j].pageblock, gone,
-				      becomes_fresh(q));
+		end = i + length;
+		for (unsigned j = i; j < end; j++) {
+			uint32_t block = blocks[j].pageblock;
+
+			/* One that refuses does not keep its neighbours. */
+			if (all || (length > 1 && give_run(q, blocks + j, 1))) {
+				zone_put_gone(zone, block, becomes_fresh(q));
+				bytes += PAGEBLOCK_BYTES;
+			} else {
+				zone_put_kept(zone, block,
+					      ask->min_age ? ask->look : 0);
+			}
+		}
 	}
 	return bytes;
 }
 
-/* The best blocks of one zone; returns bytes that went. Drain lock held. */
-static uint64_t give_batch(struct quire *q, struct zone *zone, unsigned min_age,
-			   uint64_t most)
+/* The best blocks of one zone that were not asked before; *left is what may
+ * still go. False: that was all. Drain lock held. */
+static bool give_batch(const struct quire *q, struct zone *zone,
+		       struct zone_idle_ask *ask, uint64_t *left)
 {
 	struct zone_idle best[BATCH] = { { 0, 0 } };
-	unsigned n = 0, wanted = BATCH;
+	unsigned found = 0, n = 0, wanted = BATCH;
 
-	if (most / PAGEBLOCK_BYTES < wanted)
-		wanted = (unsigned)(most / PAGEBLOCK_BYTES);
+	if (*left / PAGEBLOCK_BYTES < wanted)
+		wanted = (unsigned)(*left / PAGEBLOCK_BYTES);
 	if (wanted == 0)
-		return 0;
-	zone_find_idle(zone, q->give.look, min_age, best, wanted);
-	for (unsigned i = 0; i < wanted && best[i].rank; i++)
-		if (zone_take_idle(zone, best[i].pageblock))
-			best[n++] = best[i];
-	return give_taken(q, zone, best, n);
+		return false;
+	ask->look = q->give.look;
+	zone_find_idle(zone, ask, best, wanted);
+	for (; found < wanted && best[found].rank; found++) {
+		ask->after = best[found];
+		if (zone_take_idle(zone, best[found].pageblock))
+			best[n++] = best[found];
+	}
+	*left -= give_taken(q, zone, ask, best, n);
+	return found == wanted;
 }
 
 /* What went back is free, too, but a floor is there to be used at once. */
@@ -143,26 +165,29 @@ static uint64_t backed_bytes(struct quire *q)
 }
 
 /* From all zones, batch by batch, until no more may go; the drain lock is free
- * in between. */
+ * in between. Down the ranks of a zone once: that ends whatever refuses to go,
+ * and whoever frees meanwhile. */
 static uint64_t give(struct quire *q, unsigned min_age, uint64_t most)
 {
-	uint64_t sum = 0;
+	uint64_t left = most;
 
 	for (unsigned z = 0; z < q->nr_zones; z++) {
-		uint64_t bytes;
+		struct zone_idle_ask ask = { .min_age = min_age,
+					     .after = ZONE_IDLE_TOP };
+		bool more;
 
 		if (q->zone[z]->kind == QUIRE_ZONE_DEVICE)
 			continue;
 		do {
 			lock_acquire(&q->drain_lock);
-			bytes = give_batch(q, q->zone[z], min_age, most - sum);
+			more = give_batch(q, q->zone[z], &ask, &left);
 			lock_release(&q->drain_lock);
 			line_ring(&q->line);
-			sum += bytes;
-		} while (bytes);
+		} while (more);
 	}
-	atomic_fetch_add_explicit(&q->given_back, sum, memory_order_relaxed);
-	return sum;
+	atomic_fetch_add_explicit(&q->given_back, most - left,
+				  memory_order_relaxed);
+	return most - left;
 }
 
 /* What the rate adds. No more than a second's worth gathers, but a block does.

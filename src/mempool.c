@@ -11,7 +11,8 @@
  *
  * Invariants, under the pool's lock: somebody stands in line only while the
  * reserve is empty; blocks that are out were handed out and are not back, a
- * block on its way to somebody in line included.
+ * block on its way to somebody in line, or to the allocator, included. So a
+ * pool of which none is out is nobody's but its owner's.
  *
  * The line. A block is handed over under the lock: `page` is set and the one in
  * line taken out of it, so the first to come is the first to be served, and who
@@ -31,7 +32,8 @@
  * pools_lock, then pools by ascending address; below all locks of the core.
  *
  * Fork. All are held over it. In the child nobody stands in line; a block that
- * had just been handed to another thread stays out.
+ * another thread had just been handed, or was just handing back to the
+ * allocator, stays out.
  */
 #include "mempool.h"
 
@@ -169,21 +171,25 @@ static int come_home_locked(struct quire_mempool *pool, struct quire_page *page)
 	bool surplus = false;
 
 	if (pool->first) {
+		quire_page_clear_flags(page, UINT16_MAX);
 		served = line_serve_locked(pool, page);
-	} else {
+	} else if (pool->reserved < pool->blocks) {
 		pool->out--;
-		surplus = pool->reserved == pool->blocks;
-		if (!surplus)
-			reserve_put_locked(pool, page);
+		reserve_put_locked(pool, page);
+	} else {
+		surplus = true;
 	}
 	lock_release(&pool->lock);
 	wake(served);
-	if (!surplus || quire_free_pages(pool->q, page, pool->order) == 0)
+	if (!surplus)
 		return 0;
+	/* It is out until the allocator has it: nobody destroys the pool. */
+	if (quire_free_pages(pool->q, page, pool->order) != 0)
+		return -1;
 	lock_acquire(&pool->lock);
-	pool->out++;
+	pool->out--;
 	lock_release(&pool->lock);
-	return -1;
+	return 0;
 }
 
 /* --- create and destroy --- */
@@ -361,14 +367,20 @@ static struct quire_page *wait_in_line(struct quire_mempool *pool,
 				       struct waiter *waiter, uint64_t ms)
 {
 	const uint64_t slice = LOOK_MS * UINT64_C(1000000);
-	uint64_t end = platform_ns() + ms * 1000000, now;
+	uint64_t now = platform_ns(), end = now + ms * 1000000;
+	uint64_t next = now + slice;
 
-	while (!is_served(waiter) && (now = platform_ns()) < end) {
-		uint64_t left = end - now;
+	while (!is_served(waiter) && now < end) {
+		uint64_t until = next < end ? next : end;
 
-		if (!platform_park_for(&waiter->served, 0,
-				       left < slice ? left : slice))
-			look(pool, waiter);
+		platform_park_for(&waiter->served, 0, until - now);
+		now = platform_ns();
+		/* Woken, or a signal: the next look is when it was to be. */
+		if (now < until)
+			continue;
+		look(pool, waiter);
+		now = platform_ns();
+		next = now + slice;
 	}
 	if (is_served(waiter))
 		return waiter->page;

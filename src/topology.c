@@ -108,7 +108,8 @@ static void retag(struct quire *q, uint32_t pageblock, enum quire_mobility type)
 	}
 }
 
-/* Whether some page of the block is neither free nor part of a live block. */
+/* Whether some page of the block, which is whole or broken, is neither free nor
+ * part of a live block. */
 static bool has_page_in_flight(const struct quire *q, uint32_t pageblock)
 {
 	struct zone *zone = zone_of_block(q, pageblock);
@@ -161,22 +162,23 @@ static bool set_types(struct quire *q, uint32_t first, uint32_t end,
 	return true;
 }
 
-/* Gives words the new type, up to the first block with a page in flight; which,
- * or `end`. */
-static uint32_t retag_all(struct quire *q, uint32_t first, uint32_t end,
-			  enum quire_mobility type)
+/* Gives words the new type, up to the first block with a page in flight, which
+ * *first is then, or `end`. False: one was allocated whole since types were
+ * set, and is nothing to wait for. */
+static bool retag_all(struct quire *q, uint32_t *first, uint32_t end,
+		      enum quire_mobility type)
 {
-	uint32_t block = first;
-
-	for (; block < end; block++) {
-		retag(q, block, type);
+	for (; *first < end; ++*first) {
+		if (is_taken(q, *first))
+			return false;
+		retag(q, *first, type);
 		/* A fork's child has pages that nobody will bring to an end. */
-		if (!q->copied && has_page_in_flight(q, block))
+		if (!q->copied && has_page_in_flight(q, *first))
 			break;
 		/* What came to its end in between. */
-		retag(q, block, type);
+		retag(q, *first, type);
 	}
-	return block;
+	return true;
 }
 
 /* Sets are held anew for each look: a thread may need them to come to an end
@@ -192,8 +194,8 @@ static int set_range(struct quire *q, uint32_t first, uint32_t end,
 
 		if (drained && i == 0 && !set_types(q, first, end, type))
 			error = EBUSY;
-		if (error == 0)
-			first = retag_all(q, first, end, type);
+		if (error == 0 && !retag_all(q, &first, end, type))
+			error = EBUSY;
 		allocator_release(q);
 		/* Pages that could not be had before. */
 		line_ring(&q->line);

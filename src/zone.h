@@ -205,19 +205,29 @@ struct zone_idle {
 	uint32_t pageblock;
 	uint16_t rank; /* larger and longer idle: higher; 0: none */
 };
+/* Above all that there are. */
+#define ZONE_IDLE_TOP ((struct zone_idle){ .rank = UINT16_MAX })
+/* What is looked for. */
+struct zone_idle_ask {
+	uint8_t look;		/* ages count up to that one */
+	unsigned min_age;	/* looks */
+	struct zone_idle after; /* ranked below it; the first of equals is
+				 * above */
+};
 /*
  * Looks for wholly free pageblocks that were handed out once, did not go back
- * since, and are idle for min_age looks. best[] holds n candidates already, or
- * 0; after, it is the n highest ranked of both, the highest first.
+ * since, and are what is asked for. best[] holds n candidates already, or 0;
+ * after, it is the n highest ranked of both, the highest first.
  */
-void zone_find_idle(struct zone *zone, uint8_t look, unsigned min_age,
+void zone_find_idle(struct zone *zone, const struct zone_idle_ask *ask,
 		    struct zone_idle *best, unsigned n);
 /* Out of the zone, if it is still wholly free and was handed out once; how long
- * it is idle is not asked again. And back; if its memory is gone, fresh says
- * that it is as when the region began. */
+ * it is idle is not asked again. And back: its memory is gone, and fresh says
+ * that it is as when the region began; or it did not go, and is idle since that
+ * look, with 0 as long as it was. */
 bool zone_take_idle(struct zone *zone, uint32_t pageblock);
-void zone_put_idle(struct zone *zone, uint32_t pageblock, bool gone,
-		   bool fresh);
+void zone_put_gone(struct zone *zone, uint32_t pageblock, bool fresh);
+void zone_put_kept(struct zone *zone, uint32_t pageblock, uint8_t look);
 /* Up to n pageblocks from *next on whose hugepage is lost and that are in full
  * use; returns how many. UINT32_MAX in *next: the end. */
 unsigned zone_find_lost(struct zone *zone, uint32_t *next, uint32_t *blocks,

@@ -112,32 +112,41 @@ static void insert(struct zone_idle *best, unsigned n, struct zone_idle found)
 	best[at] = found;
 }
 
-static void find_in(const struct gigablock *giga, uint32_t first, uint8_t look,
-		    unsigned min_age, struct zone_idle *best, unsigned n)
+static bool is_after(const struct zone_idle *block,
+		     const struct zone_idle *other)
+{
+	return block->rank < other->rank ||
+	       (block->rank == other->rank &&
+		block->pageblock > other->pageblock);
+}
+
+static void find_in(const struct gigablock *giga, uint32_t first,
+		    const struct zone_idle_ask *ask, struct zone_idle *best,
+		    unsigned n)
 {
 	/* The run that the last unit was in. */
 	unsigned order = 0, end = 0;
 
 	for (unsigned unit = 0; unit < BLOCK_UNITS; unit++) {
 		bool idle = has_bit(giga->idle, unit);
-		unsigned age = idle ? age_of(giga->since[unit], look) : 0;
+		unsigned age = idle ? age_of(giga->since[unit], ask->look) : 0;
+		struct zone_idle found = { .pageblock = first + unit };
 
 		if (has_bit(giga->block.map, unit) ||
 		    !has_bit(giga->touched, unit) ||
-		    (idle && giga->since[unit] == 0) || age < min_age)
+		    (idle && giga->since[unit] == 0) || age < ask->min_age)
 			continue;
 		if (unit >= end) {
 			order = run_order(giga->block.map, unit);
 			end = (unit >> order << order) + (1u << order);
 		}
-		insert(best, n,
-		       (struct zone_idle){
-			       .pageblock = first + unit,
-			       .rank = (uint16_t)((order + 1) << 8 | age) });
+		found.rank = (uint16_t)((order + 1) << 8 | age);
+		if (is_after(&found, &ask->after))
+			insert(best, n, found);
 	}
 }
 
-void zone_find_idle(struct zone *zone, uint8_t look, unsigned min_age,
+void zone_find_idle(struct zone *zone, const struct zone_idle_ask *ask,
 		    struct zone_idle *best, unsigned n)
 {
 	for (uint32_t i = 0; i < zone->nr_gigablocks; i++) {
@@ -146,8 +155,7 @@ void zone_find_idle(struct zone *zone, uint8_t look, unsigned min_age,
 
 		zone_lock_uncounted(zone);
 		if (i < zone->fresh)
-			find_in(&zone->gigablocks[i], first, look, min_age,
-				best, n);
+			find_in(&zone->gigablocks[i], first, ask, best, n);
 		zone_unlock(zone);
 	}
 }
@@ -167,7 +175,7 @@ bool zone_take_idle(struct zone *zone, uint32_t pageblock)
 	return ok;
 }
 
-void zone_put_idle(struct zone *zone, uint32_t pageblock, bool gone, bool fresh)
+void zone_put_gone(struct zone *zone, uint32_t pageblock, bool fresh)
 {
 	unsigned unit = pageblock % BLOCK_UNITS;
 	struct gigablock *giga;
@@ -175,11 +183,24 @@ void zone_put_idle(struct zone *zone, uint32_t pageblock, bool gone, bool fresh)
 	zone_lock_uncounted(zone);
 	giga = zone_gigablock_locked(zone, pageblock);
 	zone_give_whole_locked(zone, pageblock);
-	if (gone) {
-		set_bit(giga->touched, unit, !fresh);
-		set_bit(giga->idle, unit, !fresh);
-		giga->since[unit] = 0;
-		set_bit(giga->lost, unit, true);
+	set_bit(giga->touched, unit, !fresh);
+	set_bit(giga->idle, unit, !fresh);
+	giga->since[unit] = 0;
+	set_bit(giga->lost, unit, true);
+	zone_unlock(zone);
+}
+
+void zone_put_kept(struct zone *zone, uint32_t pageblock, uint8_t look)
+{
+	unsigned unit = pageblock % BLOCK_UNITS;
+	struct gigablock *giga;
+
+	zone_lock_uncounted(zone);
+	giga = zone_gigablock_locked(zone, pageblock);
+	zone_give_whole_locked(zone, pageblock);
+	if (look) {
+		set_bit(giga->idle, unit, true);
+		giga->since[unit] = look;
 	}
 	zone_unlock(zone);
 }

@@ -13,6 +13,7 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <time.h>
 
 #include "allocator.h"
@@ -32,10 +33,7 @@ static struct test_messages messages;
 static int setup(void **state)
 {
 	(void)state;
-	memset(&messages, 0, sizeof(messages));
-	pthread_mutex_init(&messages.lock, NULL);
-	unsetenv("QUIRE_CONF");
-	return 0;
+	return test_begin(&messages);
 }
 
 static int teardown(void **state)
@@ -733,8 +731,8 @@ static void refuses(struct quire *q, const char *call, int result,
 	assert_int_equal(result, -1);
 	assert_int_equal(errno, ENOTSUP);
 	assert_int_equal(messages.count, 1);
-	assert_true(test_caught(&messages, call));
-	assert_true(test_caught(&messages, values));
+	assert_told(&messages, call);
+	assert_told(&messages, values);
 	messages.count = 0;
 	assert_int_equal(stat_of(q).given_back, 0);
 }
@@ -808,7 +806,7 @@ static void test_contradictions(void **state)
 		assert_int_equal(errno, EINVAL);
 		snprintf(text, sizeof(text),
 			 "give_back 1 with option flags 0x%x", flags[i]);
-		assert_true(test_caught(&messages, text));
+		assert_told(&messages, text);
 	}
 }
 
@@ -843,8 +841,8 @@ static void test_failing(void **state)
 	assert_int_equal(resident(q), 32 * MIB);
 	check_sound(q);
 	fault_disarm_all();
-	/* They were old, and still are. */
-	look(q);
+	/* Who refused comes of age again. */
+	look_often(q, LOOKS - 1);
 	assert_int_equal(stat_of(q).given_back, 32 * MIB);
 	assert_int_equal(resident(q), 0);
 	destroy(q);
@@ -878,6 +876,84 @@ static void test_failing_in_part(void **state)
 	assert_int_equal(stat_of(q).given_back, 28 * MIB);
 	unuse(q, block + 4, 1);
 	unuse(q, block + 6, 1);
+	destroy(q);
+}
+
+/* Blocks that refuse, the best of all: a page of each is locked. False: the
+ * system does not let us. */
+static bool lock_pages(struct quire *q, bool locked)
+{
+	static const unsigned at[] = { 0, 1, 7 };
+
+	for (size_t i = 0; i < TEST_LENGTH(at); i++) {
+		char *page = start_of(q) + at[i] * BLOCK_BYTES + 4096;
+
+		/* A sanitizer's mlock() does nothing. */
+		if (syscall(locked ? SYS_mlock : SYS_munlock, page, 4096) != 0)
+			return false;
+	}
+	return true;
+}
+
+static bool is_locked(unsigned block)
+{
+	return block == 0 || block == 1 || block == 7;
+}
+
+static void test_refused_alone(void **state)
+{
+	struct quire *q = create_base(QUIRE_GIVE_DONTNEED);
+
+	(void)state;
+	use_and_free(q, BLOCKS);
+	if (!lock_pages(q, true)) {
+		destroy(q);
+		skip();
+	}
+	/* However few are asked for. */
+	assert_int_equal(quire_give_back(q, BLOCK_BYTES), BLOCK_BYTES);
+	assert_int_equal(quire_give_back(q, 2 * BLOCK_BYTES), 2 * BLOCK_BYTES);
+	assert_int_equal(quire_give_back(q, UINT64_MAX), 20 * MIB);
+	for (unsigned i = 0; i < BLOCKS; i++)
+		assert_int_equal(is_resident(start_of(q) + i * BLOCK_BYTES),
+				 is_locked(i));
+	assert_int_equal(quire_give_back(q, UINT64_MAX), 0);
+	assert_int_equal(stat_of(q).given_back, 26 * MIB);
+	assert_int_equal(stat_of(q).pages_free, PAGES);
+	check_sound(q);
+	assert_true(lock_pages(q, false));
+	assert_int_equal(quire_give_back(q, UINT64_MAX), 6 * MIB);
+	assert_int_equal(resident(q), 0);
+	destroy(q);
+}
+
+/* A look asks them once, and then when they are old again. */
+static void test_refused_come_last(void **state)
+{
+	struct quire *q = create_base(QUIRE_GIVE_DONTNEED);
+
+	(void)state;
+	use_and_free(q, BLOCKS);
+	if (!lock_pages(q, true)) {
+		destroy(q);
+		skip();
+	}
+	look_often(q, LOOKS);
+	assert_int_equal(stat_of(q).given_back, 26 * MIB);
+	assert_true(lock_pages(q, false));
+	look_often(q, LOOKS - 2);
+	assert_int_equal(stat_of(q).given_back, 26 * MIB);
+	look(q);
+	assert_int_equal(stat_of(q).given_back, 32 * MIB);
+	destroy(q);
+	/* One block a look: they take nobody's turn. */
+	q = create_rated(BLOCK_BYTES, 0);
+	assert_true(lock_pages(q, true));
+	for (unsigned i = 0; i < BLOCKS - 3; i++)
+		assert_int_equal(given_after(q, 1000), BLOCK_BYTES);
+	for (unsigned i = 0; i < 2 * LOOKS; i++)
+		assert_int_equal(given_after(q, 1000), 0);
+	assert_int_equal(stat_of(q).pages_free, PAGES);
 	destroy(q);
 }
 
@@ -970,6 +1046,41 @@ static void test_no_false_failure(void **state)
 	exhaust(QUIRE_GIVE_DONTNEED, 9);
 	exhaust(QUIRE_GIVE_FREE, 9);
 	exhaust(QUIRE_GIVE_DONTNEED, 0);
+}
+
+static void *give_once(void *arg)
+{
+	struct crew *crew = arg;
+
+	if (quire_give_back(crew->q, UINT64_MAX) != PAGES * QUIRE_PAGE_SIZE)
+		atomic_fetch_add(&crew->failed, 1);
+	atomic_store(&crew->done, 1);
+	return NULL;
+}
+
+/* Who holds all, as before an allocation fails, has every block in its zone. */
+static void test_not_while_held(void **state)
+{
+	struct quire *q = create_base(QUIRE_GIVE_DONTNEED);
+	char *block[BLOCKS];
+	struct crew crew;
+	bool waited;
+
+	(void)state;
+	use(q, block, BLOCKS, 0);
+	unuse(q, block, BLOCKS);
+	assert_true(allocator_hold(q));
+	crew_start(&crew, q, 1, give_once);
+	/* 2: it sleeps on the lock. */
+	while (atomic_load(&q->drain_lock.word) != 2 &&
+	       !atomic_load(&crew.done))
+		sched_yield();
+	waited = !atomic_load(&crew.done) &&
+		 zone_free_pages(q->zone[0]) == PAGES;
+	allocator_release(q);
+	crew_stop(&crew);
+	assert_true(waited);
+	destroy(q);
 }
 
 /* Every block goes back again and again. */
@@ -1250,7 +1361,10 @@ int main(void)
 		CASE(test_prefault),
 		CASE(test_failing),
 		CASE(test_failing_in_part),
+		CASE(test_refused_alone),
+		CASE(test_refused_come_last),
 		CASE(test_no_false_failure),
+		CASE(test_not_while_held),
 		CASE(test_waiters),
 		CASE(test_rate_of_many),
 		CASE(test_collapse),
@@ -1259,5 +1373,5 @@ int main(void)
 		CASE(test_fork),
 	};
 
-	return cmocka_run_group_tests_name("give_back", tests, NULL, NULL);
+	return cmocka_run_group_tests_name("give_back", tests, NULL, NULL) != 0;
 }

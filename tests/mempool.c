@@ -6,9 +6,12 @@
 #include "testing.h"
 
 #include <errno.h>
+#include <sched.h>
 #include <stdatomic.h>
+#include <sys/time.h>
 #include <time.h>
 
+#include "allocator.h"
 #include "debug.h"
 #include "mempool.h"
 #include "quire/quire.h"
@@ -193,6 +196,67 @@ static void test_destroy_busy(void **state)
 	assert_errno(quire_mempool_destroy(pool) == -1, EBUSY);
 	assert_int_equal(quire_mempool_free(pool, b), 0);
 	assert_int_equal(quire_mempool_destroy(pool), 0);
+	destroy(q);
+}
+
+struct on_its_way {
+	struct zone *zone;
+	struct quire_mempool *pool;
+	struct quire_page *page;
+	_Atomic bool held, let_go, done;
+	int result;
+};
+
+static void *hold_zone(void *arg)
+{
+	struct on_its_way *way = arg;
+
+	zone_lock_uncounted(way->zone);
+	atomic_store(&way->held, true);
+	while (!atomic_load(&way->let_go))
+		sched_yield();
+	zone_unlock(way->zone);
+	return NULL;
+}
+
+static void *free_surplus(void *arg)
+{
+	struct on_its_way *way = arg;
+
+	way->result = quire_mempool_free(way->pool, way->page);
+	atomic_store(&way->done, true);
+	return NULL;
+}
+
+/* A block that the reserve has no place for is out until the allocator has it:
+ * who frees it needs the pool until then. */
+static void test_destroy_as_it_frees(void **state)
+{
+	struct quire *q = create();
+	struct on_its_way way = { .zone = q->zone[0], .pool = make(q, 9, 1) };
+	pthread_t holder, freer;
+	uint64_t out;
+
+	(void)state;
+	way.page = quire_mempool_alloc(way.pool, 0, 0);
+	assert_non_null(way.page);
+	assert_state(way.pool, 1, 1, 0);
+	pthread_create(&holder, NULL, hold_zone, &way);
+	eventually(atomic_load(&way.held));
+	pthread_create(&freer, NULL, free_surplus, &way);
+	/* 2: it sleeps on the lock. */
+	while (atomic_load(&way.zone->lock.word) != 2 &&
+	       !atomic_load(&way.done))
+		sched_yield();
+	assert_false(atomic_load(&way.done));
+	out = mempool_state(way.pool).out;
+	atomic_store(&way.let_go, true);
+	pthread_join(holder, NULL);
+	pthread_join(freer, NULL);
+	assert_int_equal(out, 1);
+	assert_int_equal(way.result, 0);
+	assert_state(way.pool, 0, 1, 0);
+	assert_int_equal(quire_mempool_destroy(way.pool), 0);
 	destroy(q);
 }
 
@@ -516,10 +580,12 @@ static void test_fifo(void **state)
 	for (int i = 0; i < WAITERS; i++) {
 		if (i == 3)
 			continue;
+		quire_page_set_flags(pages[i % 2], 0xffff);
 		assert_int_equal(quire_mempool_free(pool, pages[i % 2]), 0);
 		eventually(w[i].done);
 		pthread_join(w[i].thread, NULL);
 		assert_ptr_equal(w[i].page, pages[i % 2]);
+		assert_int_equal(quire_page_flags(w[i].page), 0);
 		if (i == 0)
 			assert_true(reads_as(q, w[0].page, QUIRE_PAGE_SIZE, 0));
 		for (int k = i + 1; k < WAITERS; k++)
@@ -592,6 +658,58 @@ static void test_allocator_recovers(void **state)
 		pthread_join(w[i].thread, NULL);
 		assert_int_equal(quire_mempool_free(pool, w[i].page), 0);
 	}
+	assert_int_equal(quire_mempool_free(pool, page), 0);
+	hog_give(&hog, PAGES);
+	assert_int_equal(quire_mempool_destroy(pool), 0);
+	destroy(q);
+}
+
+static _Atomic unsigned ticks;
+
+static void tick(int signal)
+{
+	(void)signal;
+	ticks++;
+}
+
+/* Nor do signals keep him from looking, however often they come. */
+static void test_signals(void **state)
+{
+	const struct itimerval often = { { .tv_usec = 4000 },
+					 { .tv_usec = 4000 } };
+	const struct itimerval never = { { 0, 0 }, { 0, 0 } };
+	struct sigaction action = { .sa_handler = tick }, before;
+	struct quire *q = create();
+	struct quire_mempool *pool = make(q, 0, 1);
+	struct waiter w = { .flags = 0 };
+	struct quire_page *page;
+	sigset_t alarms;
+	struct hog hog;
+	bool served;
+
+	(void)state;
+	hog_take(&hog, q);
+	page = quire_mempool_alloc(pool, 0, 0);
+	waiter_start(&w, pool, 60000);
+	sigemptyset(&alarms);
+	sigaddset(&alarms, SIGALRM);
+	pthread_sigmask(SIG_BLOCK, &alarms, NULL);
+	sigaction(SIGALRM, &action, &before);
+	setitimer(ITIMER_REAL, &often, NULL);
+	eventually(ticks >= 10);
+	hog_give(&hog, 1);
+	/* He has handled them: two seconds and more are not too short. */
+	while (!w.done && ticks < 500)
+		nap_ms(1);
+	served = w.done;
+	setitimer(ITIMER_REAL, &never, NULL);
+	pthread_join(w.thread, NULL);
+	/* One that came too late for him is this thread's: handled here. */
+	pthread_sigmask(SIG_UNBLOCK, &alarms, NULL);
+	sigaction(SIGALRM, &before, NULL);
+	assert_true(served);
+	assert_non_null(w.page);
+	assert_int_equal(quire_mempool_free(pool, w.page), 0);
 	assert_int_equal(quire_mempool_free(pool, page), 0);
 	hog_give(&hog, PAGES);
 	assert_int_equal(quire_mempool_destroy(pool), 0);
@@ -859,14 +977,24 @@ static void test_fork_refused(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		CASE(test_create_errors), CASE(test_destroy_busy),
-		CASE(test_reserve),	  CASE(test_zero),
-		CASE(test_offsets),	  CASE(test_flags),
-		CASE(test_free_errors),	  CASE(test_freed_past),
-		CASE(test_timeout),	  CASE(test_fifo),
-		CASE(test_woken),	  CASE(test_allocator_recovers),
-		CASE(test_storm),	  CASE(test_inside_shrinker),
-		CASE(test_fork),	  CASE(test_fork_storm),
+		CASE(test_create_errors),
+		CASE(test_destroy_busy),
+		CASE(test_destroy_as_it_frees),
+		CASE(test_reserve),
+		CASE(test_zero),
+		CASE(test_offsets),
+		CASE(test_flags),
+		CASE(test_free_errors),
+		CASE(test_freed_past),
+		CASE(test_timeout),
+		CASE(test_fifo),
+		CASE(test_woken),
+		CASE(test_allocator_recovers),
+		CASE(test_signals),
+		CASE(test_storm),
+		CASE(test_inside_shrinker),
+		CASE(test_fork),
+		CASE(test_fork_storm),
 		CASE(test_fork_refused),
 	};
 

@@ -682,6 +682,43 @@ static void test_thread_signals(void **state)
 	sigaction(SIGUSR1, &before, NULL);
 }
 
+/* --- messages --- */
+
+static void *tell_cancelled(void *arg)
+{
+	bool *came_back = arg;
+
+	/* It waits for the first call that can be cancelled. */
+	pthread_cancel(pthread_self());
+	platform_message("told");
+	*came_back = true;
+	return NULL;
+}
+
+/* Who reports may hold a lock: no thread is cancelled there. */
+static void test_message_cancelled(void **state)
+{
+	static const char told[] = "quire: told\n";
+	bool came_back = false;
+	char text[64];
+	int pipes[2], before = dup(STDERR_FILENO);
+	pthread_t thread;
+
+	(void)state;
+	assert_int_equal(pipe(pipes), 0);
+	assert_true(dup2(pipes[1], STDERR_FILENO) >= 0);
+	assert_int_equal(
+		pthread_create(&thread, NULL, tell_cancelled, &came_back), 0);
+	assert_int_equal(pthread_join(thread, NULL), 0);
+	assert_true(dup2(before, STDERR_FILENO) >= 0);
+	close(before);
+	close(pipes[1]);
+	assert_true(came_back);
+	assert_int_equal(read(pipes[0], text, sizeof(text)), strlen(told));
+	assert_memory_equal(text, told, strlen(told));
+	close(pipes[0]);
+}
+
 /* --- parking --- */
 
 #define MS UINT64_C(1000000)
@@ -784,6 +821,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_thread),
 		cmocka_unit_test_teardown(test_thread_failure, end),
 		cmocka_unit_test(test_thread_signals),
+		cmocka_unit_test(test_message_cancelled),
 		cmocka_unit_test(test_park_times_out),
 		cmocka_unit_test(test_park_value_differs),
 		cmocka_unit_test(test_park_woken),

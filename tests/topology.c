@@ -4,10 +4,10 @@
  *
  * quire_set_mobility() is all or nothing: with a live block of order 9 or more
  * anywhere in the range no block of it changes, and neither does a word of a
- * live page. The one exception is not tested for: somebody allocates one of the
- * blocks whole after it was looked at and before its turn came; blocks before
- * it have their new type then. A block in a per-CPU list, or on its way back to
- * the system, is not live: it never is the reason of EBUSY.
+ * live page. The one exception: somebody allocates one of the blocks whole
+ * after it was looked at; blocks before it, or all, have their new type then. A
+ * block in a per-CPU list, or on its way back to the system, is not live: it
+ * never is the reason of EBUSY.
  */
 #include "testing.h"
 
@@ -902,6 +902,77 @@ static void test_waiter(void **state)
 	destroy(q);
 }
 
+/* Holds of the first zone's lock until now. */
+static uint64_t holds_of(struct quire *q)
+{
+	struct holds holds = { .total = 0 };
+
+	zone_holds(q->zone[0], &holds);
+	return holds.total;
+}
+
+static void *set_movable(void *arg)
+{
+	struct crew *crew = arg;
+
+	if (set_blocks(crew->q, 1, 3, QUIRE_TYPE_MOVABLE) == 0)
+		atomic_store(&crew->done, 1);
+	else
+		atomic_store(&crew->done, (uint64_t)errno << 8);
+	return NULL;
+}
+
+/* A page of block 1 is on its way to a caller until the blocks after it, whole
+ * when they were looked at, are a live block: no reason to wait. */
+static void test_taken_meanwhile(void **state)
+{
+	const struct zone_ask ask = { .order = 0 };
+	struct quire_options options = small_options();
+	struct quire_page *page[BLOCKS], *large;
+	enum quire_mobility kept;
+	struct crew crew;
+	struct quire *q;
+	uint64_t before, result, zero;
+	pfn_t pfn;
+
+	(void)state;
+	options.flags = QUIRE_LOCK_TIMES;
+	q = create(&options);
+	for (unsigned i = 0; i < BLOCKS; i++) {
+		struct quire_page *got = alloc(q, 9, 0);
+
+		page[block_of(q, got)] = got;
+	}
+	release(q, page[1], 9);
+	assert_int_equal(quire_drain_all(q), 0);
+	assert_int_equal(
+		zone_alloc(q->zone[0], &ask, UINT32_MAX, 1, &pfn, &zero, &kept),
+		1);
+	release(q, page[2], 9);
+	release(q, page[3], 9);
+	assert_int_equal(quire_drain_all(q), 0);
+	crew_start(&crew, q, 1, set_movable);
+	while (mobility(q, 1) != QUIRE_TYPE_MOVABLE && !atomic_load(&crew.done))
+		sched_yield();
+	large = alloc(q, 10, 0);
+	assert_int_equal(block_of(q, large), 2);
+	zone_free(q->zone[0], 0, 1, &pfn);
+	/* A look or two at all blocks are enough. */
+	before = holds_of(q);
+	while (!atomic_load(&crew.done) && holds_of(q) < before + 200)
+		sched_yield();
+	result = atomic_load(&crew.done);
+	release(q, large, 10);
+	crew_stop(&crew);
+	assert_int_equal(result, (uint64_t)EBUSY << 8);
+	assert_told(&messages, "a live block of order 9 or more");
+	release(q, page[0], 9);
+	for (unsigned i = 4; i < BLOCKS; i++)
+		release(q, page[i], 9);
+	assert_int_equal(quire_drain_all(q), 0);
+	destroy(q);
+}
+
 /* Blocks of all orders below 9, which make no block busy. */
 static void *use_small(void *arg)
 {
@@ -1047,6 +1118,7 @@ int main(void)
 		cmocka_unit_test_setup(test_mobility, setup),
 		cmocka_unit_test_setup(test_zone_info, setup),
 		cmocka_unit_test_setup(test_waiter, setup),
+		cmocka_unit_test_setup(test_taken_meanwhile, setup),
 		cmocka_unit_test_setup(test_no_false_busy, setup),
 		cmocka_unit_test_setup(test_random_under_load, setup),
 		cmocka_unit_test_setup(test_fork, setup),

@@ -239,24 +239,36 @@ static unsigned ref_find(const struct fixture *f, unsigned min_age,
 }
 
 /* Of all zones; the same as the reference finds. Returns how many. */
-static unsigned find(struct fixture *f, unsigned min_age, unsigned n,
-		     struct zone_idle *best)
+static unsigned find_after(struct fixture *f, struct zone_idle after,
+			   unsigned min_age, unsigned n, struct zone_idle *best)
 {
+	struct zone_idle_ask ask = { .look = f->look,
+				     .min_age = min_age,
+				     .after = after };
 	struct zone_idle all[MAX_BLOCKS], found[BEST + 1] = { { 0, 0 } };
-	unsigned there = ref_find(f, min_age, all);
+	unsigned there = ref_find(f, min_age, all), first = 0;
 
 	found[n].pageblock = UINT32_MAX;
 	for (unsigned z = 0; z < f->nr_zones; z++)
-		zone_find_idle(&f->zone[z], f->look, min_age, found, n);
+		zone_find_idle(&f->zone[z], &ask, found, n);
 	assert_int_equal(found[n].pageblock, UINT32_MAX);
 	memcpy(best, found, n * sizeof(*best));
+	while (first < there && compare_ranks(&all[first], &after) <= 0)
+		first++;
+	there -= first;
 	for (unsigned i = 0; i < n && i < there; i++) {
-		assert_int_equal(best[i].rank, all[i].rank);
-		assert_int_equal(best[i].pageblock, all[i].pageblock);
+		assert_int_equal(best[i].rank, all[first + i].rank);
+		assert_int_equal(best[i].pageblock, all[first + i].pageblock);
 	}
 	for (unsigned i = there; i < n; i++)
 		assert_int_equal(best[i].rank, 0);
 	return there < n ? there : n;
+}
+
+static unsigned find(struct fixture *f, unsigned min_age, unsigned n,
+		     struct zone_idle *best)
+{
+	return find_after(f, ZONE_IDLE_TOP, min_age, n, best);
 }
 
 /* The age that zone_find_idle() says of the one block there is. */
@@ -298,12 +310,29 @@ static void put_back(struct fixture *f, uint32_t block, bool gone, bool fresh)
 	uint64_t free = zone_free_pages(zone);
 	struct ref *ref = &f->ref[block];
 
-	zone_put_idle(zone, block, gone, fresh);
+	if (gone) {
+		zone_put_gone(zone, block, fresh);
+		ref->lost = true;
+		ref->gone = ref->idle = ref->touched = !fresh;
+	} else {
+		zone_put_kept(zone, block, 0);
+	}
 	assert_int_equal(zone_free_pages(zone), free + 512);
-	if (!gone)
+}
+
+/* It did not go, and is idle since now. */
+static void put_anew(struct fixture *f, uint32_t block)
+{
+	struct zone *zone = zone_with(f, block);
+	uint64_t free = zone_free_pages(zone);
+	struct ref *ref = &f->ref[block];
+
+	zone_put_kept(zone, block, f->look);
+	assert_int_equal(zone_free_pages(zone), free + 512);
+	if (f->look == 0)
 		return;
-	ref->lost = true;
-	ref->gone = ref->idle = ref->touched = !fresh;
+	ref->idle = true;
+	ref->age = 0;
 }
 
 static bool ref_is_lost(const struct fixture *f, const struct zone *zone,
@@ -481,8 +510,11 @@ static void test_takes(void **state)
 	assert_false(zone_take_idle(&f->zone[0], pfn / 512));
 	put_back(f, pfn / 512, false, false);
 	assert_int_equal(age_of_one(f), 1);
+	/* Or anew. */
 	assert_true(take_out(f, pfn / 512));
-	put_back(f, pfn / 512, false, true);
+	put_anew(f, pfn / 512);
+	assert_int_equal(age_of_one(f), 0);
+	look(f);
 	assert_int_equal(age_of_one(f), 1);
 	check_lost(f, 1);
 	stop(f);
@@ -601,11 +633,12 @@ static size_t resident(void *addr, size_t size)
 /* Looks at a zone and asks it everything. */
 static void ask_all(struct fixture *f)
 {
+	const struct zone_idle_ask ask = { .look = 1, .after = ZONE_IDLE_TOP };
 	struct zone_idle best[BEST] = { { 0, 0 } };
 	uint32_t next = 0, blocks[BEST];
 
 	zone_look(&f->zone[0], 1);
-	zone_find_idle(&f->zone[0], 1, 0, best, BEST);
+	zone_find_idle(&f->zone[0], &ask, best, BEST);
 	assert_int_equal(best[0].rank, 0);
 	while (next != UINT32_MAX)
 		assert_int_equal(
@@ -674,8 +707,22 @@ static void play_give_back(struct fixture *f, struct test_rng *rng)
 	for (unsigned i = 0; i < n; i++)
 		assert_true(take_out(f, best[i].pageblock));
 	for (unsigned i = 0; i < n; i++)
-		put_back(f, best[i].pageblock, test_below(rng, 4) != 0,
-			 test_below(rng, 2));
+		if (test_below(rng, 8) == 0)
+			put_anew(f, best[i].pageblock);
+		else
+			put_back(f, best[i].pageblock, test_below(rng, 7) != 0,
+				 test_below(rng, 2));
+}
+
+/* All, from the best down, so many at a time. */
+static void play_walk(struct fixture *f, struct test_rng *rng)
+{
+	unsigned min_age = (unsigned)test_below(rng, 3);
+	unsigned n = 1 + (unsigned)test_below(rng, BEST);
+	struct zone_idle best[BEST], after = ZONE_IDLE_TOP;
+
+	while (find_after(f, after, min_age, n, best) == n)
+		after = best[n - 1];
 }
 
 static void play_regain(struct fixture *f, struct test_rng *rng)
@@ -715,6 +762,8 @@ static void play(const pfn_t *cut, unsigned nr_zones, unsigned rounds)
 			continue;
 		find(f, (unsigned)test_below(&rng, 12), BEST, best);
 		check_lost(f, 1 + (unsigned)test_below(&rng, BEST));
+		if (test_below(&rng, 8) == 0)
+			play_walk(f, &rng);
 		for (unsigned b = 0; b < cut[nr_zones] / 512; b++) {
 			gone += f->ref[b].gone;
 			lost += ref_is_lost(f, zone_with(f, b), b);

@@ -542,9 +542,10 @@ void platform_message(const char *message)
 	char line[1024];
 	int length = snprintf(line, sizeof(line), "quire: %s\n", message);
 
-	/* Nobody is left to tell that it could not be told. */
-	if (length > 0 && write(STDERR_FILENO, line, (size_t)length) < 0)
-		return;
+	/* Not write(): that is where a thread can be cancelled, and who reports
+	 * may hold a lock. Nobody is left to tell that it could not be told. */
+	if (length > 0)
+		syscall(SYS_write, STDERR_FILENO, line, (size_t)length);
 }
 
 void platform_abort(void)
