@@ -366,8 +366,9 @@ static bool stopped(struct thread *t)
 }
 
 /*
- * Reclaims for a node up to its high watermarks; false if that cannot be. What
- * was freed may be parked in per-CPU lists, where no watermark counts it.
+ * Reclaims for a node up to its high watermarks; false if that cannot be: then
+ * boosts are over, too, or caches would be emptied for them for ever. What was
+ * freed may be parked in per-CPU lists, where no watermark counts it.
  */
 static bool balance(struct reclaim *r, unsigned node, struct thread *t)
 {
@@ -388,8 +389,10 @@ static bool balance(struct reclaim *r, unsigned node, struct thread *t)
 		}
 		if (missing < before)
 			fruitless = 0;
-		else if (freed == 0 || ++fruitless == FRUITLESS)
+		else if (freed == 0 || ++fruitless == FRUITLESS) {
+			allocator_balanced(q, node);
 			return false;
+		}
 	}
 	if (missing == 0)
 		allocator_balanced(q, node);

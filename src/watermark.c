@@ -35,10 +35,15 @@
  *	HIGH	high + boost + reserve
  *
  * A boost asks reclaim for more after a pageblock was taken by another type: a
- * pageblock each time, up to 150 % of high or one pageblock if that is more.
- * Zones of less than four pageblocks are not boosted, nor those without marks.
- * Linux boosts min too, and makes exceptions for urgent calls; here a boost
- * never makes a call fail.
+ * pageblock each time, up to
+ *
+ *	most	150 % of high or one pageblock if that is more, but not more
+ *		than half of pages - high
+ *
+ * so that what it asks for can be had, with as much still in use. It ends when
+ * reclaim reached high + boost, or tried in vain. Zones of less than four
+ * pageblocks are not boosted, nor those without marks. Linux boosts min too,
+ * and makes exceptions for urgent calls; here a boost never makes a call fail.
  *
  * Example: one zone of 1 GiB, scale 10
  *
@@ -47,7 +52,8 @@
  *	min		1024
  *	step		max(1024 / 4, 262144 * 10 / 10000) = max(256, 262) = 262
  *	low, high	1286, 1548
- *	boost		512, 1024, 1536, 2048, then 2322 = 1548 * 1.5
+ *	boost		512, 1024, 1536, 2048, then 2322 = 1548 * 1.5, less
+ *			than (262144 - 1548) / 2
  *
  * Example: the same as DMA32 of 64 MiB and NORMAL of 960 MiB
  *
@@ -185,6 +191,7 @@ void watermark_boost(struct watermarks *w, uint64_t pageblock_pages)
 	uint64_t most = larger(w->high * BOOST_PERCENT / 100, pageblock_pages);
 	uint64_t boost = atomic_load_explicit(&w->boost, memory_order_relaxed);
 
+	most = smaller(most, (w->pages - w->high) / 2);
 	if (w->high == 0 || w->pages < BOOST_PAGEBLOCKS * pageblock_pages)
 		return;
 	while (!atomic_compare_exchange_weak_explicit(

@@ -58,7 +58,7 @@ uint64_t watermark_floor(const struct watermarks *w, enum watermark mark,
 
 /* For a while a pageblock more is to be free: one was taken by another type. */
 void watermark_boost(struct watermarks *w, uint64_t pageblock_pages);
-/* The while is over: reclaim reached its mark. */
+/* The while is over: reclaim reached its mark, or tried in vain. */
 void watermark_unboost(struct watermarks *w);
 
 #endif

@@ -39,7 +39,7 @@
  * them does not count for others. Nothing is ever claimed or stolen from them,
  * and they stay broken when they are wholly free. An allocation of larger order
  * that may use the high-atomic reserve adds its block to it, to 1 % of the
- * zone.
+ * zone, if that leaves the others min.
  *
  * Floors. Every request says how many pages must stay free after it. It is
  * checked under the lock, page by page: no race takes a zone below.
@@ -523,17 +523,22 @@ static void set_type(struct zone *zone, struct block *block,
 	list_update(zone, block, 0, block->largest);
 }
 
-/* Pages of the block that were handed out as that type. */
+/* Pages of the block that were handed out as that type; at the region's edges
+ * the zone, and the page table, have it only in part. */
 static unsigned count_alike(const struct zone *zone, const struct block *block,
 			    enum quire_mobility type)
 {
-	const struct quire_page *page =
-		memmap_page(zone->map, memmap_pageblock_index(zone->map, block)
-					       << BLOCK_ORDER);
+	uint64_t pfn = (uint64_t)memmap_pageblock_index(zone->map, block)
+		       << BLOCK_ORDER;
+	uint64_t end = pfn + BLOCK_UNITS;
 	unsigned alike = 0;
 
-	for (unsigned i = 0; i < BLOCK_UNITS; i++) {
-		uint64_t word = page_word(page + i);
+	if (pfn < zone->first)
+		pfn = zone->first;
+	if (end > zone->end)
+		end = zone->end;
+	for (; pfn < end; pfn++) {
+		uint64_t word = page_word(memmap_page(zone->map, (pfn_t)pfn));
 
 		if ((word & PAGE_KIND_MASK) != PAGE_FREE &&
 		    page_type(word) == type)
@@ -670,14 +675,19 @@ static unsigned above_floor(const struct zone *zone, const struct zone_ask *ask,
 	return most < n ? (unsigned)most : n;
 }
 
-/* A zone too small for a block in each hundred keeps none. */
-static bool may_keep_more(const struct zone *zone)
+/*
+ * A zone too small for a block in each hundred keeps none. Nor does one that
+ * would have less than min left: calls that may take of that are often such as
+ * cannot dissolve the reserve. With min 0 nobody was promised anything.
+ */
+static bool may_keep(const struct zone *zone, const struct block *block)
 {
 	uint64_t hundredth = (zone->end - zone->first) / 100;
 
 	return hundredth >= BLOCK_UNITS &&
 	       zone->highatomic <
-		       align_up(hundredth, BLOCK_UNITS) / BLOCK_UNITS;
+		       align_up(hundredth, BLOCK_UNITS) / BLOCK_UNITS &&
+	       usable(zone, 0) - block->free >= zone->marks.min;
 }
 
 /* Blocks of one order that begin in the same 64 pages; bits from base on. */
@@ -801,7 +811,7 @@ static enum quire_mobility kept_type(struct zone *zone,
 	if (ask->order >= BLOCK_ORDER)
 		return ask->type;
 	if (ask->may & ZONE_HIGHATOMIC && ask->order &&
-	    block->type < NR_CALL_TYPES && may_keep_more(zone))
+	    block->type < NR_CALL_TYPES && may_keep(zone, block))
 		set_type(zone, block, QUIRE_TYPE_HIGHATOMIC);
 	return block->type < NR_CALL_TYPES ? ask->type : block->type;
 }

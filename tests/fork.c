@@ -15,6 +15,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "allocator.h"
 #include "quire/quire.h"
 
 enum { THREADS = 3, HELD = 256, PAGES = 4096, TOP_ORDER = 3 };
@@ -179,7 +180,7 @@ static bool shared_create(struct shared *s, enum quire_way way)
 	struct quire_options options = QUIRE_OPTIONS_INIT;
 
 	memset(s, 0, sizeof(*s));
-	pthread_mutex_init(&s->messages.lock, NULL);
+	test_messages_init(&s->messages);
 	s->way = way;
 	options.size = PAGES * QUIRE_PAGE_SIZE;
 	options.way = way;
@@ -226,16 +227,86 @@ static void test_fork(void **state)
 	assert_int_equal(quire_destroy(s->q), 0);
 }
 
+/* --- step by step --- */
+
+struct forking {
+	const struct lock *lock;
+	pid_t pid;
+	_Atomic bool done;
+};
+
+/* In the child, 0: the lock is free. */
+static void *fork_main(void *arg)
+{
+	struct forking *forking = arg;
+	pid_t pid = fork();
+
+	if (pid == 0)
+		_exit(atomic_load(&forking->lock->word) != 0);
+	forking->pid = pid;
+	atomic_store(&forking->done, true);
+	return NULL;
+}
+
+/* Whoever has the lock leaves it before the process is copied. */
+static void expect_fork_waits(struct lock *lock)
+{
+	struct forking forking = { .lock = lock };
+	pthread_t thread;
+	bool waited;
+	int status;
+
+	lock_acquire(lock);
+	assert_int_equal(pthread_create(&thread, NULL, fork_main, &forking), 0);
+	while (atomic_load(&lock->word) != 2 && !atomic_load(&forking.done))
+		sched_yield();
+	waited = !atomic_load(&forking.done);
+	lock_release(lock);
+	pthread_join(thread, NULL);
+	assert_true(forking.pid > 0);
+	assert_int_equal(waitpid(forking.pid, &status, 0), forking.pid);
+	assert_true(waited);
+	assert_true(WIFEXITED(status));
+	assert_int_equal(WEXITSTATUS(status), 0);
+}
+
+static void test_waits_for_locks(void **state)
+{
+	static struct shared shared;
+	struct shared *s = &shared;
+
+	if (!shared_create(s, *(const enum quire_way *)*state))
+		skip();
+	for (unsigned z = 0; z < s->q->nr_zones; z++)
+		expect_fork_waits(&s->q->zone[z]->lock);
+	expect_fork_waits(&s->q->drain_lock);
+	expect_home(s);
+	assert_int_equal(quire_destroy(s->q), 0);
+}
+
 static enum quire_way ways[] = { QUIRE_WAY_RSEQ, QUIRE_WAY_TRYLOCK,
 				 QUIRE_WAY_BOUND };
 
 int main(void)
 {
+	const struct CMUnitTest steps[] = {
+		{ "test_waits_for_locks rseq", test_waits_for_locks, NULL, NULL,
+		  &ways[0] },
+		{ "test_waits_for_locks trylock", test_waits_for_locks, NULL,
+		  NULL, &ways[1] },
+		{ "test_waits_for_locks bound", test_waits_for_locks, NULL,
+		  NULL, &ways[2] },
+	};
 	const struct CMUnitTest tests[] = {
 		{ "test_fork rseq", test_fork, NULL, NULL, &ways[0] },
 		{ "test_fork trylock", test_fork, NULL, NULL, &ways[1] },
 		{ "test_fork bound", test_fork, NULL, NULL, &ways[2] },
 	};
+	int failed = cmocka_run_group_tests_name("fork, step by step", steps,
+						 NULL, NULL);
 
+	/* A child that finds a lock held may never come to an end. */
+	if (failed)
+		return 1;
 	return cmocka_run_group_tests_name("fork", tests, NULL, NULL);
 }

@@ -13,6 +13,7 @@
 #include "allocator.h"
 #include "platform/platform.h"
 #include "quire/debug.h"
+#include "want.h"
 
 enum { PAGES = 1024, LONG_MS = 60000, MS = 1000000 };
 
@@ -785,6 +786,273 @@ static void test_one_page(void **state)
 	stop();
 }
 
+/* --- step by step --- */
+
+/* Somebody has come as far as the lock, and waits for its holder: 2 says that
+ * he sleeps. */
+static void wait_for_sleeper(const struct lock *lock)
+{
+	while (atomic_load(&lock->word) != 2)
+		nap();
+}
+
+struct freeing {
+	void (*free)(void);
+	struct quire_page *pages; /* a block, or a run */
+	_Atomic bool stop, done;
+	pthread_t thread;
+};
+
+static struct freeing freeing;
+
+static void free_one(void)
+{
+	if (quire_free_pages(f.q, f.pages[--f.n], 0))
+		abort();
+}
+
+static void free_block(void)
+{
+	if (quire_free_pages(f.q, freeing.pages, 4))
+		abort();
+}
+
+static void free_run(void)
+{
+	if (quire_free_exact(f.q, freeing.pages, 16))
+		abort();
+}
+
+/* The last one sleeps on the zone's lock. */
+static void *free_main(void *arg)
+{
+	(void)arg;
+	if (f.way == QUIRE_WAY_BOUND && quire_cpu_bind(f.q, 1))
+		abort();
+	do
+		freeing.free();
+	while (!atomic_load(&freeing.stop));
+	atomic_store(&freeing.done, true);
+	return NULL;
+}
+
+static bool finds_nothing(struct quire *q, struct want *want, pfn_t *pfn)
+{
+	(void)q, (void)want, (void)pfn;
+	while (!atomic_load(&freeing.done))
+		nap();
+	return false;
+}
+
+/* In line until the free is over; asks once. */
+static void *join_main(void *arg)
+{
+	const struct line_wish wish = { .timeout_ns = 1, .try = finds_nothing };
+	struct want want = { .from = { .nodes = NODES_ALL } };
+	pfn_t pfn;
+
+	(void)arg;
+	if (line_wait(f.q, &want, &wish, &pfn) || errno != ETIMEDOUT)
+		abort();
+	return NULL;
+}
+
+/* Who joins while a free has its page in hand hears the bell. */
+static void test_join_during_free(void **state)
+{
+	static void (*const frees[])(void) = { free_one, free_block, free_run };
+	pthread_t joiner;
+
+	(void)state;
+	start();
+	for (size_t i = 0; i < TEST_LENGTH(frees); i++) {
+		uint32_t bell = atomic_load(&f.q->line.bell);
+
+		freeing = (struct freeing){ .free = frees[i] };
+		if (frees[i] == free_block)
+			freeing.pages = quire_alloc_pages(f.q, 4, 0);
+		if (frees[i] == free_run)
+			freeing.pages = quire_alloc_exact(f.q, 16, 0);
+		while (f.n < PAGES / 2)
+			keep(quire_alloc_pages(f.q, 0, 0));
+		zone_lock(f.q->zone[0]);
+		assert_int_equal(
+			pthread_create(&freeing.thread, NULL, free_main, NULL),
+			0);
+		wait_for_sleeper(&f.q->zone[0]->lock);
+		atomic_store(&freeing.stop, true);
+		assert_int_equal(pthread_create(&joiner, NULL, join_main, NULL),
+				 0);
+		while (line_length(&f.q->line) == 0)
+			nap();
+		zone_unlock(f.q->zone[0]);
+		pthread_join(freeing.thread, NULL);
+		pthread_join(joiner, NULL);
+		assert_int_equal(atomic_load(&f.q->line.bell), bell + 1);
+		expect_no_line();
+	}
+	stop();
+}
+
+static _Atomic bool asked, enough;
+
+static bool finds_enough(struct quire *q, struct want *want, pfn_t *pfn)
+{
+	(void)q, (void)want;
+	*pfn = 0;
+	atomic_store(&asked, true);
+	return atomic_load(&enough);
+}
+
+/* Who asks is in line, and has shut the lists. */
+static void wait_until_asked(void)
+{
+	while (!atomic_load(&asked))
+		nap();
+}
+
+static void *unserved_main(void *arg)
+{
+	const struct line_wish wish = { .timeout_ns = UINT64_MAX,
+					.try = finds_enough };
+	struct want want = { .from = { .nodes = NODES_ALL } };
+	pfn_t pfn;
+
+	(void)arg;
+	if (!line_wait(f.q, &want, &wish, &pfn))
+		abort();
+	return NULL;
+}
+
+/* Each free rings while somebody is in line, and whoever held all sets leaves
+ * the lists shut. */
+static void test_every_free_rings(void **state)
+{
+	struct waiting w = { .page = NULL };
+	cpu_set_t all, one;
+
+	(void)state;
+	start();
+	take_all();
+	handle(free_in_handler);
+	/* So that there are lists to open, and these are asked. */
+	sched_getaffinity(0, sizeof(all), &all);
+	CPU_ZERO(&one);
+	CPU_SET((size_t)sched_getcpu(), &one);
+	sched_setaffinity(0, sizeof(one), &one);
+	give_one();
+	keep(quire_alloc_pages(f.q, 0, 0));
+	atomic_store(&asked, false);
+	atomic_store(&enough, false);
+	assert_int_equal(pthread_create(&w.thread, NULL, unserved_main, NULL),
+			 0);
+	wait_until_asked();
+	for (int by = 0; by < FREE_WAYS; by++) {
+		uint32_t bell = atomic_load(&f.q->line.bell);
+
+		if (by == BY_WAITERS_SIGNAL)
+			continue;
+		free_by((enum free_by)by, &w);
+		assert_int_equal(atomic_load(&f.q->line.bell), bell + 1);
+		assert_int_equal(quire_drain_all(f.q), 0);
+	}
+	assert_int_equal(stat_now().pages_parked, 0);
+	atomic_store(&enough, true);
+	line_ring_slow(&f.q->line);
+	pthread_join(w.thread, NULL);
+	sched_setaffinity(0, sizeof(all), &all);
+	handle(SIG_DFL);
+	stop();
+}
+
+enum { LATE_PFN = 77, LATE_ROUNDS = 200 };
+
+/* One listens, the other's time is over when it joins. */
+struct pair {
+	struct want listens, late;
+	_Atomic bool asks, gone; /* the late one */
+	_Atomic bool served;	 /* by the other */
+};
+
+static struct pair pair;
+static _Thread_local bool is_late;
+
+/* When the late one has asked for itself the other is there to serve it. */
+static bool serve_late(struct quire *q, struct want *want, pfn_t *pfn)
+{
+	if (want == &pair.listens)
+		return finds_enough(q, want, pfn);
+	if (is_late) {
+		atomic_store(&pair.asks, true);
+		wait_for_sleeper(&q->line.lock);
+		return false;
+	}
+	*pfn = LATE_PFN;
+	atomic_store(&pair.served, true);
+	return true;
+}
+
+static void *listen_main(void *arg)
+{
+	const struct line_wish wish = { .timeout_ns = UINT64_MAX,
+					.try = serve_late };
+	pfn_t pfn;
+
+	(void)arg;
+	if (!line_wait(f.q, &pair.listens, &wish, &pfn))
+		abort();
+	return NULL;
+}
+
+static void *late_main(void *arg)
+{
+	const struct line_wish wish = { .timeout_ns = 0, .try = serve_late };
+	pfn_t *pfn = arg;
+
+	is_late = true;
+	if (!line_wait(f.q, &pair.late, &wish, pfn))
+		*pfn = PFN_NONE;
+	atomic_store(&pair.gone, true);
+	return NULL;
+}
+
+/* Served after the time is over and before it has left: that counts. */
+static void test_served_as_it_leaves(void **state)
+{
+	pthread_t listener, late;
+	unsigned served = 0;
+
+	(void)state;
+	start();
+	pair = (struct pair){ .listens.ask.order = 4 };
+	atomic_store(&asked, false);
+	atomic_store(&enough, false);
+	assert_int_equal(pthread_create(&listener, NULL, listen_main, NULL), 0);
+	wait_until_asked();
+	schedule_arm(4, 1);
+	for (int i = 0; i < LATE_ROUNDS; i++) {
+		pfn_t pfn = 0;
+
+		atomic_store(&pair.asks, false);
+		atomic_store(&pair.gone, false);
+		atomic_store(&pair.served, false);
+		assert_int_equal(pthread_create(&late, NULL, late_main, &pfn),
+				 0);
+		while (!atomic_load(&pair.asks) && !atomic_load(&pair.gone))
+			sched_yield();
+		line_ring_slow(&f.q->line);
+		pthread_join(late, NULL);
+		assert_int_equal(pfn, pair.served ? LATE_PFN : PFN_NONE);
+		served += pair.served;
+	}
+	schedule_arm(0, 0);
+	printf("# %u of %d were served\n", served, LATE_ROUNDS);
+	atomic_store(&enough, true);
+	line_ring_slow(&f.q->line);
+	pthread_join(listener, NULL);
+	stop();
+}
+
 /* --- many --- */
 
 enum { STORM_WAITERS = 8, STORM_PAGES = 3 };
@@ -953,6 +1221,11 @@ int main(void)
 	int failed = 0;
 
 	for (size_t i = 0; i < TEST_LENGTH(ways); i++) {
+		const struct CMUnitTest steps[] = {
+			in_way(test_join_during_free, &ways[i]),
+			in_way(test_every_free_rings, &ways[i]),
+			in_way(test_served_as_it_leaves, &ways[i]),
+		};
 		const struct CMUnitTest tests[] = {
 			in_way(test_arrival, &ways[i]),
 			in_way(test_arrival_at_once, &ways[i]),
@@ -973,8 +1246,13 @@ int main(void)
 		};
 
 		printf("# way %s\n", quire_way_name(ways[i]));
+		failed += cmocka_run_group_tests_name("line, step by step",
+						      steps, NULL, NULL);
+		/* In a line that is broken each wait takes its minute. */
+		if (failed)
+			break;
 		failed +=
 			cmocka_run_group_tests_name("line", tests, NULL, NULL);
 	}
-	return failed;
+	return failed != 0;
 }

@@ -183,15 +183,17 @@ static void test_count_that_wraps(void **state)
 		check_choice(policy_choose(&policy, &ns, 0), i % 4, UINT32_MAX);
 }
 
-enum { CHOOSERS = 3, TURNS = 2000 };
+enum { CHOOSERS = 3, TURNS = 20000 };
 
 static struct nodes shared_nodes;
 static struct quire_policy shared_policy;
+static pthread_barrier_t all_there;
 
 static void *chooser(void *arg)
 {
 	unsigned *count = arg;
 
+	pthread_barrier_wait(&all_there);
 	/* 1 + 5 + 2 calls are a turn. */
 	for (int i = 0; i < 8 * TURNS; i++)
 		count[policy_choose(&shared_policy, &shared_nodes, 1).node]++;
@@ -210,10 +212,16 @@ static void test_shares_of_threads(void **state)
 	shared_policy = (struct quire_policy){ .mode = QUIRE_POLICY_WEIGHTED,
 					       .nodes = 0xb,
 					       .weight = { 0, 5, 77, 2 } };
+	assert_int_equal(pthread_barrier_init(&all_there, NULL, CHOOSERS), 0);
+	schedule_arm(64, 1);
 	for (int i = 0; i < CHOOSERS; i++)
-		pthread_create(&threads[i], NULL, chooser, count[i]);
+		assert_int_equal(
+			pthread_create(&threads[i], NULL, chooser, count[i]),
+			0);
 	for (int i = 0; i < CHOOSERS; i++)
 		pthread_join(threads[i], NULL);
+	schedule_arm(0, 0);
+	pthread_barrier_destroy(&all_there);
 	for (int i = 0; i < CHOOSERS; i++)
 		for (int n = 0; n < QUIRE_MAX_NODES; n++)
 			sum[n] += count[i][n];

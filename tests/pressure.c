@@ -752,6 +752,37 @@ static void test_highatomic(void **state)
 	destroy(q);
 }
 
+/* The last free pages are served, but not made a reserve of: calls that cannot
+ * dissolve it find what min keeps for them. */
+static void test_highatomic_at_min(void **state)
+{
+	static const unsigned flags[] = {
+		QUIRE_MEMALLOC | QUIRE_NOLOCK,
+		QUIRE_MEMALLOC | QUIRE_NORETRY,
+		QUIRE_ATOMIC | QUIRE_NORETRY,
+		QUIRE_HIGH | QUIRE_NOLOCK,
+		QUIRE_ATOMIC | QUIRE_HIGH | QUIRE_NOLOCK,
+	};
+	struct quire_options options = options_of(256 * MIB);
+	struct quire *q;
+
+	(void)state;
+	options.min_free = MIB;
+	q = create(&options);
+	fill(q, 0, 0);
+	assert_int_equal(free_of(q, 0), 256);
+	assert_non_null(take(q, 1, QUIRE_ATOMIC));
+	assert_int_equal(count_highatomic(q, 256 * MIB / QUIRE_PAGE_SIZE), 0);
+	for (size_t i = 0; i < TEST_LENGTH(flags); i++) {
+		assert_non_null(take(q, 0, flags[i]));
+		release(q, nr_held - 1);
+		assert_int_equal(free_of(q, 0), 254);
+	}
+	assert_int_equal(fill(q, 0, QUIRE_MEMALLOC | QUIRE_NORETRY), 254);
+	assert_int_equal(free_of(q, 0), 0);
+	destroy(q);
+}
+
 /* --- waiting --- */
 
 static uint64_t now_ms(void)
@@ -1022,6 +1053,7 @@ int main(void)
 		TEST(test_bind_and_kind),
 		TEST(test_no_highatomic),
 		TEST(test_highatomic),
+		TEST(test_highatomic_at_min),
 		TEST(test_wait_in_vain),
 		TEST(test_owed_and_plain),
 		TEST(test_owed_and_order),

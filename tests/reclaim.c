@@ -34,10 +34,7 @@ static struct test_messages messages;
 static int setup(void **state)
 {
 	(void)state;
-	memset(&messages, 0, sizeof(messages));
-	pthread_mutex_init(&messages.lock, NULL);
-	unsetenv("QUIRE_CONF");
-	return 0;
+	return test_begin(&messages);
 }
 
 static int teardown(void **state)
@@ -242,20 +239,20 @@ static void test_register_errors(void **state)
 	assert_fails(quire_shrinker_register(q, NULL), EINVAL);
 	bad.count = NULL;
 	assert_fails(quire_shrinker_register(q, &bad), EINVAL);
-	assert_true(test_caught(&messages, "cache at"));
+	assert_told(&messages, "cache at");
 	bad.count = cache_count;
 	bad.scan = NULL;
 	bad.name = NULL;
 	assert_fails(quire_shrinker_register(q, &bad), EINVAL);
-	assert_true(test_caught(&messages, "(no name)"));
+	assert_told(&messages, "(no name)");
 	assert_int_equal(messages.count, 3);
 
 	assert_fails(quire_shrinker_unregister(q, &cache->shrinker), EINVAL);
-	assert_true(test_caught(&messages, "is not registered"));
+	assert_told(&messages, "is not registered");
 	add(q, &cache->shrinker);
 	messages.count = 0;
 	assert_fails(quire_shrinker_register(q, &cache->shrinker), EEXIST);
-	assert_true(test_caught(&messages, at));
+	assert_told(&messages, at);
 	assert_fails(quire_shrinker_register(other, &cache->shrinker), EEXIST);
 	assert_fails(quire_shrinker_unregister(other, &cache->shrinker),
 		     EINVAL);
@@ -334,7 +331,7 @@ static void test_reclaim(void **state)
 	assert_int_equal(stat.reclaims, 4);
 	assert_int_equal(messages.count, 0);
 	assert_fails(quire_reclaim(q, 1, 1), EINVAL);
-	assert_true(test_caught(&messages, "node 1 of 1"));
+	assert_told(&messages, "node 1 of 1");
 	take_out(q, &cache->shrinker);
 	cache_delete(cache);
 	destroy(q);
@@ -644,8 +641,8 @@ static void test_inside(void **state)
 	assert_int_equal(in.reclaimed, 0);
 	assert_int_equal(in.left, -1);
 	assert_int_equal(in.error, EBUSY);
-	assert_true(test_caught(&messages, "inside at"));
-	assert_true(test_caught(&messages, "called by the shrinker itself"));
+	assert_told(&messages, "inside at");
+	assert_told(&messages, "called by the shrinker itself");
 	assert_int_equal(in.added, 0);
 	assert_int_equal(in.removed, 0);
 	take_out(q, &in.shrinker);
@@ -851,6 +848,122 @@ static void test_maintain(void **state)
 	destroy(q);
 }
 
+static uint64_t boost_of(const struct quire *q)
+{
+	struct quire_zone_info info;
+
+	assert_int_equal(quire_zone_info(q, 0, &info, sizeof(info)), 0);
+	return info.boost;
+}
+
+/* What a fallback asks for above the marks is asked for once. */
+static void test_boost(void **state)
+{
+	struct quire_options options = marked_options();
+	struct quire *q = create(&options);
+	struct cache *cache = cache_new(q);
+	struct quire_page *page;
+
+	(void)state;
+	cache_fill(cache, PAGES);
+	assert_int_equal(boost_of(q), 0);
+	page = quire_alloc_pages(q, 0, QUIRE_MOVABLE | QUIRE_MEMALLOC);
+	assert_non_null(page);
+	assert_int_equal(boost_of(q), 512);
+	assert_int_equal(quire_free_pages(q, page, 0), 0);
+	assert_int_equal(quire_drain_all(q), 0);
+	/* It holds until somebody gives. */
+	assert_true(quire_maintain(q) >= 0);
+	assert_int_equal(boost_of(q), 512);
+	add(q, &cache->shrinker);
+	assert_true(quire_maintain(q) >= 0);
+	assert_in_range(free_of(q), PAGES / 4 + 511, PAGES / 4 + 513);
+	assert_int_equal(boost_of(q), 0);
+	/* Below low and its boost, not below low. */
+	cache_fill(cache, cache->nr + 512);
+	cache->counts = 0;
+	assert_true(quire_maintain(q) >= 0);
+	assert_int_equal(cache->counts, 0);
+	take_out(q, &cache->shrinker);
+	cache_delete(cache);
+	destroy(q);
+}
+
+/* What cannot be reached is not asked for again. */
+static void test_boost_in_vain(void **state)
+{
+	enum { CACHED = 100 };
+	struct quire_options options = marked_options();
+	struct quire *q = create(&options);
+	struct cache *held = cache_new(q), *cache = cache_new(q);
+	struct quire_page *page;
+
+	(void)state;
+	cache_fill(held, PAGES);
+	page = quire_alloc_pages(q, 0, QUIRE_MOVABLE | QUIRE_MEMALLOC);
+	assert_non_null(page);
+	assert_int_equal(quire_free_pages(q, page, 0), 0);
+	assert_int_equal(boost_of(q), 512);
+	/* Above high, with what is cached and in lists; below high and boost.
+	 */
+	while (unused_of(q) < PAGES / 4 + 2 * CACHED)
+		assert_int_equal(
+			quire_free_pages(q, held->pages[--held->nr], 0), 0);
+	assert_int_equal(quire_drain_all(q), 0);
+	cache_fill(cache, CACHED);
+	add(q, &cache->shrinker);
+	assert_true(quire_maintain(q) >= 0);
+	assert_int_equal(cache->freed, CACHED);
+	assert_int_equal(boost_of(q), 0);
+	cache_fill(cache, CACHED);
+	assert_int_equal(quire_drain_all(q), 0);
+	assert_true(free_of(q) >= PAGES / 4);
+	assert_true(quire_maintain(q) >= 0);
+	assert_int_equal(cache->nr, CACHED);
+	take_out(q, &cache->shrinker);
+	cache_delete(cache);
+	cache_delete(held);
+	destroy(q);
+}
+
+/* With nearly all free nobody is asked for more, however high the marks. */
+static void test_boost_is_reachable(void **state)
+{
+	enum { PAGES_LENT = 4, CACHED = 256 };
+	struct quire_options options = small_options();
+	struct quire_page *lent[PAGES_LENT];
+	struct quire *q;
+	struct cache *cache;
+
+	(void)state;
+	options.watermark_scale = 3000;
+	q = create(&options);
+	cache = cache_new(q);
+	cache_fill(cache, PAGES);
+	for (int i = 0; i < PAGES_LENT; i++) {
+		assert_int_equal(
+			quire_free_pages(q, cache->pages[--cache->nr], 0), 0);
+		assert_int_equal(quire_drain_all(q), 0);
+		lent[i] = quire_alloc_pages(q, 0, QUIRE_MOVABLE);
+		assert_non_null(lent[i]);
+	}
+	assert_int_equal(boost_of(q), 410);
+	for (int i = 0; i < PAGES_LENT; i++)
+		assert_int_equal(quire_free_pages(q, lent[i], 0), 0);
+	while (cache->nr > CACHED)
+		assert_int_equal(
+			quire_free_pages(q, cache->pages[--cache->nr], 0), 0);
+	assert_int_equal(quire_drain_all(q), 0);
+	add(q, &cache->shrinker);
+	assert_true(quire_maintain(q) >= 0);
+	assert_int_equal(cache->counts, 0);
+	assert_int_equal(cache->nr, CACHED);
+	assert_int_equal(boost_of(q), 0);
+	take_out(q, &cache->shrinker);
+	cache_delete(cache);
+	destroy(q);
+}
+
 /* --- threads --- */
 
 static void test_threads_errors(void **state)
@@ -861,7 +974,7 @@ static void test_threads_errors(void **state)
 	assert_fails(quire_reclaim_stop(q), EINVAL);
 	fault_arm(FAULT_KEY, 0, 1);
 	assert_fails(quire_reclaim_start(q), EAGAIN);
-	assert_true(test_caught(&messages, "thread 0 of 1"));
+	assert_told(&messages, "thread 0 of 1");
 	assert_fails(quire_reclaim_stop(q), EINVAL);
 	for (int i = 0; i < 3; i++) {
 		assert_int_equal(quire_reclaim_start(q), 0);
@@ -1010,7 +1123,7 @@ static void test_stop_inside(void **state)
 	eventually(stopper.ran);
 	assert_int_equal(stopper.result, -1);
 	assert_int_equal(stopper.error, EBUSY);
-	assert_true(test_caught(&messages, "thread of node 0"));
+	assert_told(&messages, "thread of node 0");
 	assert_int_equal(quire_reclaim_stop(q), 0);
 	take_out(q, &stopper.shrinker);
 	cache_delete(cache);
@@ -1248,6 +1361,9 @@ int main(void)
 		CASE(test_unregister_waits),
 		CASE(test_storm),
 		CASE(test_maintain),
+		CASE(test_boost),
+		CASE(test_boost_in_vain),
+		CASE(test_boost_is_reachable),
 		CASE(test_threads_errors),
 		CASE(test_thread_balances),
 		CASE(test_thread_backs_off),
@@ -1260,5 +1376,5 @@ int main(void)
 		CASE(test_fork_refused),
 	};
 
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	return cmocka_run_group_tests(tests, NULL, NULL) != 0;
 }

@@ -338,6 +338,46 @@ static void test_boost(void **state)
 	assert_int_equal(boosted(&w, 3), 0);
 }
 
+/* As the comment has it: reclaim can reach it, whatever the marks are. */
+static void check_random_boost(struct test_rng *rng)
+{
+	uint64_t zone = 1 + test_below(rng, 20 * PAGEBLOCK);
+	uint64_t free = test_below(rng, 2) * test_below(rng, 2 * zone) * 4096;
+	int times = 1 + (int)test_below(rng, 30);
+	struct watermarks w;
+	uint64_t most, boost;
+
+	watermark_init(&w, zone, zone, free,
+		       1 + (unsigned)test_below(rng, 3000));
+	most = w.high * 3 / 2;
+	if (most < PAGEBLOCK)
+		most = PAGEBLOCK;
+	most = at_most(most, (zone - w.high) / 2);
+	if (w.high == 0 || zone < 4 * PAGEBLOCK)
+		most = 0;
+	boost = boosted(&w, times);
+	assert_int_equal(boost, at_most((uint64_t)times * PAGEBLOCK, most));
+	assert_true(w.high + 2 * boost <= zone);
+}
+
+static void test_boost_is_reachable(void **state)
+{
+	struct test_rng rng = test_seed();
+	struct watermarks w;
+
+	(void)state;
+	/* 150 % of high would be 1842, with high 1022 more than there are. */
+	watermark_init(&w, 2048, 2048, 0, 3000);
+	check_marks(&w, 0, 614, 1228);
+	assert_int_equal(boosted(&w, 1), 410);
+	assert_int_equal(boosted(&w, 3), 410);
+	/* High is all there is. */
+	watermark_init(&w, 2048, 2048, UINT64_MAX, 10);
+	assert_int_equal(boosted(&w, 3), 0);
+	for (int i = 0; i < 20000; i++)
+		check_random_boost(&rng);
+}
+
 enum { BOOSTERS = 3 };
 
 static _Atomic int boosting;
@@ -395,6 +435,7 @@ int main(void)
 		cmocka_unit_test(test_default_ratio),
 		cmocka_unit_test(test_floor),
 		cmocka_unit_test(test_boost),
+		cmocka_unit_test(test_boost_is_reachable),
 		cmocka_unit_test(test_boosts_at_a_time),
 	};
 

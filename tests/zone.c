@@ -2359,6 +2359,50 @@ static void test_claim_threshold(void **state)
 	check_threshold(1, 254, 0, PAGE_HEAD, false);
 }
 
+/*
+ * At the region's edge lies a block of which the zone has [first, end), eight
+ * of them free, so many of the others alike, from the edge on. What lies beside
+ * their words looks alike, too.
+ */
+static void check_edge(pfn_t first, pfn_t end, unsigned alike, bool claimed)
+{
+	const enum quire_mobility t = QUIRE_TYPE_MOVABLE;
+	const bool head = first % 512;
+	const pfn_t block = head ? first / 512 * 512 : end / 512 * 512;
+	struct fixture f;
+	pfn_t pfn;
+
+	start_typed(&f, first, end, 0);
+	while (f.zone[0].free_type[QUIRE_TYPE_UNMOVABLE])
+		assert_int_equal(take_type(&f, 0, QUIRE_TYPE_UNMOVABLE) >> 9,
+				 block >> 9);
+	use_up_whole(&f);
+	give_run(&f, head ? block + 504 : block, 8);
+	for (pfn_t i = block; i < block + 512; i++)
+		if (i < first || i >= end)
+			set_word(&f, i, head_word(0, t));
+	for (unsigned i = 0; i < alike; i++)
+		set_word(&f, head ? first + i : end - 1 - i, head_word(0, t));
+	pfn = take_type(&f, 0, t);
+	assert_int_equal(pfn >> 9, block >> 9);
+	assert_int_equal(type_at(&f, pfn), claimed ? t : QUIRE_TYPE_UNMOVABLE);
+	assert_int_equal(claims_of(&f), claimed);
+	assert_int_equal(steals_of(&f), !claimed);
+	stop_typed(&f);
+}
+
+/* No page beside the region is asked what it is. */
+static void test_claim_at_edge(void **state)
+{
+	(void)state;
+	check_edge(512 - 50, 512 * 16, 0, false);
+	check_edge(0, 512 * 15 + 50, 0, false);
+	check_edge(100, 512 * 16, 247, false);
+	check_edge(100, 512 * 16, 248, true);
+	check_edge(0, 512 * 15 + 412, 247, false);
+	check_edge(0, 512 * 15 + 412, 248, true);
+}
+
 /* Of a type's blocks with the largest run, the emptiest is claimed. */
 static void test_claim_emptiest(void **state)
 {
@@ -2711,6 +2755,46 @@ static void test_highatomic(void **state)
 	check_highatomic(51200, 1);
 	check_highatomic(512 * 200, 2);
 	check_highatomic(512 * 1000, 10);
+}
+
+/* Two of the last free pages are taken; so many of the others lie elsewhere. */
+static void check_highatomic_min(uint64_t min, unsigned elsewhere, bool joins)
+{
+	const struct zone_ask ask = { .order = 1, .may = ZONE_HIGHATOMIC };
+	const pfn_t pages = 512 * 200;
+	enum quire_mobility kept;
+	struct fixture f;
+	struct zone *zone = &f.zone[0];
+	pfn_t block, other, pfn;
+
+	start_typed(&f, 0, pages, 0);
+	watermark_init(&zone->marks, pages, pages, min * 4096, 10);
+	assert_int_equal(zone->marks.min, min);
+	block = block_with(&f, QUIRE_TYPE_UNMOVABLE, 302);
+	other = full_block(&f, QUIRE_TYPE_UNMOVABLE);
+	use_up_whole(&f);
+	for (unsigned i = 0; i < elsewhere; i++)
+		give_type(&f, 0, other + 2 * i);
+	assert_true(ask_for(&f, &ask, &pfn, &kept));
+	assert_int_equal(pfn >> 9, block >> 9);
+	assert_int_equal(kept,
+			 joins ? QUIRE_TYPE_HIGHATOMIC : QUIRE_TYPE_UNMOVABLE);
+	assert_int_equal(type_at(&f, pfn), kept);
+	assert_int_equal(zone->highatomic, joins);
+	assert_int_equal(zone_usable_pages(zone),
+			 elsewhere + (joins ? 0 : 300));
+	stop_typed(&f);
+}
+
+/* Not a page of min is kept from those who were promised it. */
+static void test_highatomic_min(void **state)
+{
+	(void)state;
+	check_highatomic_min(200, 200, true);
+	check_highatomic_min(200, 199, false);
+	check_highatomic_min(300, 0, false);
+	check_highatomic_min(500, 199, false);
+	check_highatomic_min(0, 0, true);
 }
 
 static bool unreserve(struct fixture *f, enum quire_mobility type)
@@ -3418,6 +3502,7 @@ static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(test_whole_before_claim),
 	cmocka_unit_test(test_claim_order),
 	cmocka_unit_test(test_claim_threshold),
+	cmocka_unit_test(test_claim_at_edge),
 	cmocka_unit_test(test_claim_emptiest),
 	cmocka_unit_test(test_lend),
 	cmocka_unit_test(test_scattered),
@@ -3426,6 +3511,7 @@ static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(test_kept_serve_nobody),
 	cmocka_unit_test(test_kept_serve_who_may),
 	cmocka_unit_test(test_highatomic),
+	cmocka_unit_test(test_highatomic_min),
 	cmocka_unit_test(test_unreserve),
 	cmocka_unit_test(test_set_type_whole),
 	cmocka_unit_test(test_set_type_in_run),
