@@ -31,7 +31,7 @@
  *  5. Lists are opened again by the last one to leave. Who shuts or opens has
  *     the drain lock and goes by length as it is then.
  *
- * Calls that do not wait could take each page before the first in line has
+ * Calls that do not wait could take each page before the listener has
  * woken up: pages that waiters want are owed to them (zone->owed), and stay
  * free for others' floors.
  */
