@@ -71,13 +71,13 @@
  * fails try the zone lock, which the interrupted thread may hold.
  *
  * Sizes. All lists of a CPU together may park 1 / (8 x CPUs) of the zone: a
- * quarter of that is order 0's, a twenty-fourth each other order's; an order
- * for which a twelfth is under two blocks (four with the option renew) has no
- * list. Within that, and
- * within the slots, a list's capacity follows its use: a slow visit raises it
- * by a batch when there were several since the last decay, a period without one
- * lowers it by a quarter. The types share what is an order's: where that is
- * used up, a list grows by what the largest of the others loses.
+ * quarter of that is order 0's, a twelfth each of orders 8 and 9, a
+ * twenty-fourth each other order's; an order for which a twelfth is under two
+ * blocks (four with the option renew) has no list. Within that, and within the
+ * slots, a list's capacity follows its use: a slow visit raises it by a batch
+ * when there were several since the last decay, a period without one lowers it
+ * by a quarter. The types share what is an order's: where that is used up, a
+ * list grows by what the largest of the others loses.
  *
  * Decay. Every decay_ms, in somebody's slow path or quire_maintain(), sets are
  * looked at; one whose words have not changed since the last look is idle and
@@ -123,9 +123,13 @@ enum { TRYLOCK_SETS = 4 };
 enum { RSEQ_SHARES = 4 };
 /* The part of a list that a trim leaves: the newest fourth. */
 enum { TRIM_KEEPS = 4 };
-/* The part of a CPU's share that a list of order 1 or more may park; few blocks
- * of many pages keep many pageblocks from being whole. */
-enum { ABOVE_PART = 24 };
+/*
+ * The part of a CPU's share that the lists of an order may park. Of orders 1 to
+ * 7 few blocks keep many pageblocks from being whole; of the highest two hardly
+ * more than they are, and they have few blocks anyway.
+ */
+static const uint8_t part_of[PCP_ORDERS] = { 4,	 24, 24, 24, 24,
+					     24, 24, 24, 12, 12 };
 /* Slow visits in a decay period from which on a list grows. */
 enum { GROW_VISITS = 4 };
 /* By how many blocks, at most. */
@@ -174,13 +178,17 @@ static void size_order(struct pcp *pcp, unsigned order, uint64_t share,
 	pcp->high_min[order] = (uint16_t)(most < 2 * batch ? most : 2 * batch);
 }
 
-/* Of what a CPU may park, blocks for each stack of an order; two where a list
- * would be none else. */
+/* Of what a CPU may park, blocks for each stack of an order; 0: it has no list.
+ */
 static uint64_t share_of(uint64_t share, unsigned order, unsigned stacks)
 {
-	uint64_t blocks = (share / (order ? ABOVE_PART : 4) >> order) / stacks;
+	uint64_t blocks = (share / part_of[order] >> order) / stacks;
 
-	return blocks < 2 && (share / 12 >> order) / stacks >= 2 ? 2 : blocks;
+	if (order == 0)
+		return blocks;
+	if ((share / 12 >> order) / stacks < 2)
+		return 0;
+	return blocks < 2 ? 2 : blocks;
 }
 
 void pcp_init(struct pcp *pcp, struct zone *zone, char *sets,
