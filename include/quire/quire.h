@@ -193,8 +193,9 @@ struct quire_options {
 	 * Compaction by allocation: of every QUIRE_RENEW_MAX blocks that were
 	 * freed on a CPU and could serve it next, how many go back to their
 	 * zone first, for blocks out of its fullest 2 MiB. More of it leaves
-	 * more 2 MiB blocks whole and makes pairs slower. Default 0: what was
-	 * freed last is handed out first.
+	 * more 2 MiB blocks whole and makes pairs slower. Default 0: as the
+	 * zone needs it; while its blocks are packed, what was freed last is
+	 * handed out first.
 	 */
 	unsigned renew;
 	/* Told every message (no newline); default: one line on stderr. Must
