@@ -480,6 +480,11 @@ static void test_damaged_files(void **state)
 	check_error(f, "perf script");
 	file_write(f, "trace.dat", "\x17\x08\x44tracing6\0", 12);
 	check_error(f, "trace-cmd report");
+	/* A newline of the checksum, and of the file's name. */
+	file_write(f, "t.bz2", "BZh91AY&SY\n", 11);
+	check_error(f, "cut short or damaged: begins like");
+	file_write(f, "t.gz", "\x1f\x8b\x08\x08\1\1\1\1\2\3t\n", 12);
+	check_error(f, "cut short or damaged: begins like");
 
 	snprintf(text, sizeof(text), "# x\n%s%s%s", line, line,
 		 "a-1 [4096] 1.0: " FREE "\n");

@@ -175,7 +175,7 @@ void trace_close(struct trace *t)
 /* ------------------------------------------------------------------ */
 /* Lines                                                               */
 
-/* Recordings in the recorders' own formats are text of another program. */
+/* What begins like another file is that file, or what is left of it. */
 static void check_magic(struct trace *t)
 {
 	size_t n = t->end - t->begin;
@@ -188,6 +188,14 @@ static void check_magic(struct trace *t)
 		trace_fail(t, 0,
 			   "is a trace.dat file: replay the output of "
 			   "\"trace-cmd report\"");
+	/* libarchive takes so little of a compressed file for text. */
+	if ((n >= 3 && memcmp(t->buffer, "\x1f\x8b\x08", 3) == 0) ||
+	    (n >= 10 && memcmp(t->buffer, "BZh", 3) == 0 &&
+	     memcmp(t->buffer + 4, "1AY&SY", 6) == 0))
+		trace_fail(t, 0,
+			   "cut short or damaged: begins like a gzip or bzip2 "
+			   "file, of which %zu bytes are not enough",
+			   n);
 }
 
 /* Reads more text behind end; false at an error or the end of the file. */
