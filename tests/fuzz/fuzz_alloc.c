@@ -1128,11 +1128,20 @@ static void op_convert(struct model *m)
 	      "pfn %" PRIu64, m->first);
 }
 
+/* Nobody but an operation moves it: a node is asked first, and then used. */
+static void pin(unsigned cpu)
+{
+	cpu_set_t one;
+
+	CPU_ZERO(&one);
+	CPU_SET(cpu, &one);
+	sched_setaffinity(0, sizeof(one), &one);
+}
+
 /* Goes on as another CPU, leaving pages in the lists of this one. */
 static void op_move(struct model *m)
 {
 	unsigned to = fuzz_byte(&m->in);
-	cpu_set_t one;
 
 	if (m->info.way == QUIRE_WAY_BOUND) {
 		bool was = quire_cpu_unbind(m->q) == 0;
@@ -1150,9 +1159,7 @@ static void op_move(struct model *m)
 	to %= CPU_SETSIZE;
 	while (!CPU_ISSET(to, &m->cpus))
 		to = (to + 1) % CPU_SETSIZE;
-	CPU_ZERO(&one);
-	CPU_SET(to, &one);
-	sched_setaffinity(0, sizeof(one), &one);
+	pin(to);
 }
 
 /* Whether a live block of order 9 or more reaches in. */
@@ -1581,7 +1588,6 @@ static void model_create(struct model *m)
 	m->bound = m->info.cpus;
 	if (m->info.way == QUIRE_WAY_BOUND)
 		CHECK(m, quire_cpu_bind(m->q, 0) == 0, "errno %d", errno);
-	sched_getaffinity(0, sizeof(m->cpus), &m->cpus);
 	CHECK(m, quire_free_runs(m->q, m->first_runs) == 0, "errno %d", errno);
 	count_runs(m, expected);
 	compare_runs(m, expected);
@@ -1596,12 +1602,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	unsetenv("QUIRE_CONF");
 	memset(m, 0, sizeof(*m));
 	m->in = (struct fuzz_input){ data, data + size };
+	sched_getaffinity(0, sizeof(m->cpus), &m->cpus);
+	pin((unsigned)sched_getcpu());
 	model_create(m);
 	run_ops(m);
 	compare_all(m);
 	free_everything(m);
-	if (m->moves)
-		sched_setaffinity(0, sizeof(m->cpus), &m->cpus);
+	sched_setaffinity(0, sizeof(m->cpus), &m->cpus);
 	free(m->first_kept);
 	free(m->kept);
 	free(m->holder);
