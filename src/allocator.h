@@ -68,7 +68,7 @@ struct quire {
 	_Atomic uint64_t given_back;			       /* (a) bytes */
 	struct give_back give;
 	enum quire_way way;   /* (c) */
-	uint32_t list_orders; /* (c) below it: sequences serve any zone; 0 */
+	uint32_t list_orders; /* (c) below it: lists are asked first; 0: none */
 	bool check_race;      /* (c) */
 	bool forked;	      /* (c) in a child that must not use the memory */
 	bool copied;	      /* (c) in a child that works on its own copy */

@@ -166,8 +166,9 @@ _Static_assert(QUIRE_TYPE_UNMOVABLE == 0 &&
 	       "the flags of a type, divided by QUIRE_MOVABLE, are the type");
 
 /*
- * The fast path for types, and for several nodes: the list of the first zone
- * that this CPU's calls go to. NULL: the rest of the way is to be gone.
+ * The fast path for types, several nodes, and the other ways: the list of the
+ * first zone that this CPU's calls go to. NULL: the rest of the way is to be
+ * gone.
  */
 static struct quire_page *alloc_from_list(struct quire *q, unsigned order,
 					  unsigned flags)
@@ -186,11 +187,9 @@ static struct quire_page *alloc_from_list(struct quire *q, unsigned order,
 			       type == QUIRE_TYPE_MOVABLE ? QUIRE_ZONE_MOVABLE
 							  : QUIRE_ZONE_NORMAL,
 			       NODES_ALL);
-	if (!zone || !rseq_pop(q->pcp[zone->id]->sets, q->nr_cpus,
-			       pcp_stack_offset(pcp_list(type, order)), &pfn))
+	if (!zone || !pcp_pop(q->pcp[zone->id], order, type, &pfn))
 		return NULL;
 	page = memmap_page(&q->map, pfn);
-	tsan_acquire(page);
 	word = page_word(page);
 	page_set_word(page, (word & ~PAGE_ZERO) ^ (PAGE_HEAD ^ PAGE_PCP));
 	return page;
@@ -373,7 +372,7 @@ static noinline void free_pages_slow(struct quire *q, unsigned order, pfn_t pfn)
 	line_ring(&q->line);
 }
 
-/* The fast path for types, and for several nodes. */
+/* The fast path for types, several nodes, and the other ways. */
 static bool free_to_list(struct quire *q, unsigned order, pfn_t pfn)
 {
 	const uint64_t tag = page_tag(PAGE_ZONE_MASK, PAGE_TYPE_MASK);
@@ -386,11 +385,7 @@ static bool free_to_list(struct quire *q, unsigned order, pfn_t pfn)
 		return false;
 	pcp = q->pcp[page_zone(word)];
 	page_set_word(page, word ^ (PAGE_HEAD ^ PAGE_PCP));
-	tsan_release(page);
-	if (rseq_push(pcp->sets, q->nr_cpus,
-		      pcp_stack_offset(
-			      pcp_back(pcp, pcp_list(page_type(word), order))),
-		      pfn))
+	if (pcp_push(pcp, order, page_type(word), pfn))
 		return true;
 	pcp_free_slow(pcp, order, page_type(word), pfn);
 	line_ring(&q->line);

@@ -876,8 +876,7 @@ void pcp_free_slow(struct pcp *pcp, unsigned order, enum quire_mobility type,
 	look_after(pcp);
 }
 
-/* In the trylock and bound ways: the fast path, under the set's lock. */
-static bool alloc_locked_way(struct pcp *pcp, unsigned list, pfn_t *pfn)
+bool pcp_pop_locked(struct pcp *pcp, unsigned list, pfn_t *pfn)
 {
 	uint32_t cpu = this_cpu(pcp);
 	struct pcp_set *set = set_try(pcp, &cpu);
@@ -890,7 +889,7 @@ static bool alloc_locked_way(struct pcp *pcp, unsigned list, pfn_t *pfn)
 	return ok;
 }
 
-static bool free_locked_way(struct pcp *pcp, unsigned back, pfn_t pfn)
+bool pcp_push_locked(struct pcp *pcp, unsigned back, pfn_t pfn)
 {
 	uint32_t cpu = this_cpu(pcp);
 	struct pcp_set *set = set_try(pcp, &cpu);
@@ -903,44 +902,22 @@ static bool free_locked_way(struct pcp *pcp, unsigned back, pfn_t pfn)
 	return ok;
 }
 
-static bool alloc_from_list(struct pcp *pcp, unsigned order,
-			    enum quire_mobility type, pfn_t *pfn)
+static bool has_list(unsigned order, enum quire_mobility type)
 {
-	unsigned list = pcp_list(type, order);
-
-	if (order >= PCP_ORDERS)
-		return false;
-	if (pcp->way != QUIRE_WAY_RSEQ)
-		return alloc_locked_way(pcp, list, pfn);
-	if (!rseq_pop(pcp->sets, pcp->nr_cpus, pcp_stack_offset(list), pfn))
-		return false;
-	tsan_acquire(memmap_page(pcp->zone->map, *pfn));
-	return true;
-}
-
-static bool free_to_list(struct pcp *pcp, unsigned order,
-			 enum quire_mobility type, pfn_t pfn)
-{
-	unsigned back = pcp_back(pcp, pcp_list(type, order));
-
-	tsan_release(memmap_page(pcp->zone->map, pfn));
-	if (order >= PCP_ORDERS || type >= NR_CALL_TYPES)
-		return false;
-	if (pcp->way != QUIRE_WAY_RSEQ)
-		return free_locked_way(pcp, back, pfn);
-	return rseq_push(pcp->sets, pcp->nr_cpus, pcp_stack_offset(back), pfn);
+	return order < PCP_ORDERS && type < NR_CALL_TYPES;
 }
 
 bool pcp_alloc(struct pcp *pcp, const struct zone_ask *ask, pfn_t *pfn)
 {
-	return alloc_from_list(pcp, ask->order, ask->type, pfn) ||
+	return (has_list(ask->order, ask->type) &&
+		pcp_pop(pcp, ask->order, ask->type, pfn)) ||
 	       alloc_slow(pcp, ask, pfn);
 }
 
 void pcp_free(struct pcp *pcp, unsigned order, enum quire_mobility type,
 	      pfn_t pfn)
 {
-	if (!free_to_list(pcp, order, type, pfn))
+	if (!has_list(order, type) || !pcp_push(pcp, order, type, pfn))
 		pcp_free_slow(pcp, order, type, pfn);
 }
 
@@ -950,7 +927,8 @@ bool pcp_alloc_nolock(struct pcp *pcp, const struct zone_ask *ask, pfn_t *pfn)
 {
 	bool ok;
 
-	if (alloc_from_list(pcp, ask->order, ask->type, pfn))
+	if (has_list(ask->order, ask->type) &&
+	    pcp_pop(pcp, ask->order, ask->type, pfn))
 		return true;
 	if (!zone_try_lock(pcp->zone))
 		return false;
@@ -974,7 +952,7 @@ bool pcp_alloc_exact_nolock(struct pcp *pcp, const struct zone_ask *ask,
 void pcp_free_nolock(struct pcp *pcp, unsigned order, enum quire_mobility type,
 		     pfn_t pfn)
 {
-	if (free_to_list(pcp, order, type, pfn))
+	if (has_list(order, type) && pcp_push(pcp, order, type, pfn))
 		return;
 	page_set_word(memmap_page(pcp->zone->map, pfn), PAGE_FREE);
 	if (zone_try_lock(pcp->zone)) {

@@ -143,6 +143,38 @@ struct pcp_settings {
 void pcp_init(struct pcp *pcp, struct zone *zone, char *sets,
 	      const struct pcp_settings *settings);
 
+/* In the trylock and bound ways, under the set's lock: one stack. */
+bool pcp_pop_locked(struct pcp *pcp, unsigned list, pfn_t *pfn);
+bool pcp_push_locked(struct pcp *pcp, unsigned back, pfn_t pfn);
+
+/*
+ * This CPU's list of an order below PCP_ORDERS and a type that calls ask for:
+ * false if it is empty, or full, or cannot be had at once.
+ */
+static inline bool pcp_pop(struct pcp *pcp, unsigned order,
+			   enum quire_mobility type, pfn_t *pfn)
+{
+	unsigned list = pcp_list(type, order);
+
+	if (pcp->way != QUIRE_WAY_RSEQ)
+		return pcp_pop_locked(pcp, list, pfn);
+	if (!rseq_pop(pcp->sets, pcp->nr_cpus, pcp_stack_offset(list), pfn))
+		return false;
+	tsan_acquire(memmap_page(pcp->zone->map, *pfn));
+	return true;
+}
+
+static inline bool pcp_push(struct pcp *pcp, unsigned order,
+			    enum quire_mobility type, pfn_t pfn)
+{
+	unsigned back = pcp_back(pcp, pcp_list(type, order));
+
+	tsan_release(memmap_page(pcp->zone->map, pfn));
+	if (pcp->way != QUIRE_WAY_RSEQ)
+		return pcp_push_locked(pcp, back, pfn);
+	return rseq_push(pcp->sets, pcp->nr_cpus, pcp_stack_offset(back), pfn);
+}
+
 /*
  * One block, from this CPU's list or the zone. Its state word says PAGE_PCP,
  * its zone and type, and PAGE_ZERO if the memory is known to be zero; the rest
@@ -160,7 +192,7 @@ bool pcp_alloc_exact_nolock(struct pcp *pcp, const struct zone_ask *ask,
 			    uint64_t n, pfn_t *pfn, bool *zero);
 void pcp_free_nolock(struct pcp *pcp, unsigned order, enum quire_mobility type,
 		     pfn_t pfn);
-/* What is done when rseq_push() said no. */
+/* What is done when the list did not take a block. */
 void pcp_free_slow(struct pcp *pcp, unsigned order, enum quire_mobility type,
 		   pfn_t pfn);
 /* Up to n blocks at once; returns how many. State words as pcp_alloc(). */

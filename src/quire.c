@@ -484,9 +484,9 @@ static void init_lists(struct quire *q, const struct plan *plan,
 	q->sets = t->sets[home->id];
 	q->home = q->pcp[home->id];
 	q->head = PAGE_HEAD | page_tag(home->id, QUIRE_TYPE_UNMOVABLE);
-	if (q->way == QUIRE_WAY_RSEQ && !q->check_race)
+	if (!q->check_race)
 		q->list_orders = PCP_ORDERS;
-	if (q->nodes->nr == 1)
+	if (q->nodes->nr == 1 && q->way == QUIRE_WAY_RSEQ)
 		q->fast_orders = q->list_orders;
 }
 

@@ -101,6 +101,7 @@ static struct quire_page *held[BULK];
 static uint8_t orders[BULK];
 static struct step steps[STEPS];
 static const struct step *next_step = steps;
+static enum quire_way way; /* of the workload */
 
 _Static_assert((int)MIXED_SLOTS <= (int)BULK && ARENA / 2 <= (int)BULK,
 	       "held[] holds all");
@@ -119,12 +120,14 @@ static void create(uint64_t pages)
 	/* What is done by the clock is not to be counted. */
 	options.decay_ms = UINT32_MAX;
 	options.size = pages << QUIRE_PAGE_SHIFT;
-	options.way = QUIRE_WAY_RSEQ;
+	options.way = way;
 	options.backing[0] = QUIRE_BACKING_BASE;
 	options.cpus = CPUS;
 	q = quire_create(&options);
 	if (!q)
 		fail("quire_create");
+	if (way == QUIRE_WAY_BOUND && quire_cpu_bind(q, 0) != 0)
+		fail("quire_cpu_bind");
 }
 
 /* splitmix64, as in testing.h. */
@@ -144,6 +147,12 @@ static void take_and_give(uint32_t n)
 {
 	while (n--)
 		quire_free_pages(q, quire_alloc_pages(q, 0, 0), 0);
+}
+
+static void take_and_give_movable(uint32_t n)
+{
+	while (n--)
+		quire_free_pages(q, quire_alloc_pages(q, 0, QUIRE_MOVABLE), 0);
 }
 
 static void take(uint32_t n)
@@ -175,6 +184,7 @@ static void warm_pair(void)
 {
 	create(ARENA);
 	take_and_give(1000);
+	take_and_give_movable(1000);
 }
 
 /* Once all through: afterwards no page is touched for the first time. */
@@ -237,13 +247,19 @@ static const struct workload {
 	void (*warm)(void);
 	void (*work)(uint32_t n);
 	uint32_t most; /* operations */
+	enum quire_way way;
 } workloads[] = {
-	{ "pair", warm_pair, take_and_give, UINT32_MAX },
-	{ "bulk-alloc", warm_bulk, take, BULK },
-	{ "bulk-free", warm_full, give, BULK },
-	{ "random-free", warm_shuffled, give, BULK },
-	{ "refill", warm_refill, replace, STEPS - WARM },
-	{ "mixed", warm_mixed, replace, STEPS - WARM },
+	{ "pair", warm_pair, take_and_give, UINT32_MAX, QUIRE_WAY_RSEQ },
+	{ "pair-movable", warm_pair, take_and_give_movable, UINT32_MAX,
+	  QUIRE_WAY_RSEQ },
+	{ "pair-trylock", warm_pair, take_and_give, UINT32_MAX,
+	  QUIRE_WAY_TRYLOCK },
+	{ "pair-bound", warm_pair, take_and_give, UINT32_MAX, QUIRE_WAY_BOUND },
+	{ "bulk-alloc", warm_bulk, take, BULK, QUIRE_WAY_RSEQ },
+	{ "bulk-free", warm_full, give, BULK, QUIRE_WAY_RSEQ },
+	{ "random-free", warm_shuffled, give, BULK, QUIRE_WAY_RSEQ },
+	{ "refill", warm_refill, replace, STEPS - WARM, QUIRE_WAY_RSEQ },
+	{ "mixed", warm_mixed, replace, STEPS - WARM, QUIRE_WAY_RSEQ },
 };
 
 static const struct workload *find(const char *name)
@@ -277,7 +293,7 @@ static void check(const struct workload *workload)
 	if (quire_info(q, &info, sizeof(info)) ||
 	    quire_stat(q, &stat, sizeof(stat)))
 		fail("quire_stat");
-	if (info.way != QUIRE_WAY_RSEQ || stat.failures || stat.refused) {
+	if (info.way != workload->way || stat.failures || stat.refused) {
 		fprintf(stderr, "%s: way %s, %llu failures, %llu refused\n",
 			workload->name, quire_way_name(info.way),
 			(unsigned long long)stat.failures,
@@ -343,6 +359,7 @@ int main(int argc, char **argv)
 		fprintf(stderr, "usage: %s WORKLOAD OPS [EXTRA]\n", argv[0]);
 		return 2;
 	}
+	way = workload->way;
 	workload->warm();
 	workload->work(ops);
 	spend(argc > 3 ? strtoull(argv[3], NULL, 10) : 0);

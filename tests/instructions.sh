@@ -14,7 +14,8 @@ build=${top_builddir:-$top}
 program=$build/tests/instructions
 record=$top/tests/instructions.tsv
 limit=5 # percent
-all="pair bulk-alloc bulk-free random-free refill mixed"
+pairs="pair pair-movable pair-trylock pair-bound"
+all="$pairs bulk-alloc bulk-free random-free refill mixed"
 extra=0
 mode=check
 while :; do
@@ -72,7 +73,7 @@ result() { # STATUS TEXT
 
 ops() { # WORKLOAD
 	case $1 in
-	pair) echo 20000 ;;
+	pair*) echo 20000 ;;
 	refill | mixed) echo 65536 ;;
 	*) echo 235000 ;;
 	esac
