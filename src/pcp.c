@@ -47,10 +47,12 @@
  *     tsan_release and tsan_acquire say so to ThreadSanitizer.
  *
  * Batches. A refill fills half of an empty list and leaves the lowest block on
- * top, so that a run of allocations ascends. A trim of a full list leaves the
- * newest fourth: more would be handed out again where it was freed, and blocks
- * that are nearly empty would never become whole. When the zone is nearly empty
- * a refill takes only what was asked.
+ * top, so that a run of allocations ascends. Where single pages are allocated
+ * in a run, and the zone is not scattered, it fills all of the list: nobody is
+ * there to find it full. A trim of a full list leaves the newest fourth: more
+ * would be handed out again where it was freed, and blocks that are nearly
+ * empty would never become whole. When the zone is nearly empty a refill takes
+ * only what was asked.
  *
  * Renewal. What is freed and allocated in turn never reaches the zone, so it
  * stays as scattered as it was. With renewal a list is two stacks: allocations
@@ -134,6 +136,8 @@ static const uint8_t part_of[PCP_ORDERS] = { 4,	 24, 24, 24, 24,
 enum { GROW_VISITS = 4 };
 /* By how many blocks, at most. */
 enum { GROW_STEP = 64 };
+/* Refills with no trim or drain between them that make a run of allocations. */
+enum { RUN_REFILLS = 3 };
 
 uint32_t pcp_default_sets(enum quire_way way)
 {
@@ -280,6 +284,18 @@ static unsigned visits(struct pcp_set *set, unsigned stack)
 static void set_visits(struct pcp_set *set, unsigned stack, unsigned n)
 {
 	atomic_store_explicit(&pcp_stack_state(set, stack)->visits, (uint16_t)n,
+			      memory_order_relaxed);
+}
+
+static unsigned refills(struct pcp_set *set, unsigned list)
+{
+	return atomic_load_explicit(&pcp_stack_state(set, list)->refills,
+				    memory_order_relaxed);
+}
+
+static void set_refills(struct pcp_set *set, unsigned list, unsigned n)
+{
+	atomic_store_explicit(&pcp_stack_state(set, list)->refills, (uint16_t)n,
 			      memory_order_relaxed);
 }
 
@@ -700,9 +716,20 @@ static unsigned take_back(struct pcp *pcp, struct pcp_set *set, uint32_t cpu,
 	return n - out;
 }
 
-/* Of a list, in multiples of a word: it leaves words of a block's map whole. */
-static unsigned half(unsigned high)
+/*
+ * With how many blocks a refill comes: half of the capacity, in multiples of a
+ * word, which leaves words of a block's map whole; of single pages in a run of
+ * allocations all of it. Threads that share the set can lose a count.
+ */
+static unsigned filling(const struct pcp *pcp, struct pcp_set *set,
+			unsigned list)
 {
+	unsigned high = capacity(set, list), before = refills(set, list);
+
+	if (before < RUN_REFILLS)
+		set_refills(set, list, before + 1);
+	else if (list % PCP_ORDERS == 0 && !zone_is_scattered(pcp->zone))
+		return high;
 	return high / 2 < WORD_BITS ? high / 2
 				    : (unsigned)align_down(high / 2, WORD_BITS);
 }
@@ -717,7 +744,7 @@ static unsigned gather(struct pcp *pcp, struct pcp_set *set, uint32_t cpu,
 {
 	bool scarce = zone_free_pages(pcp->zone) < ask->floor + pcp->scarce;
 	unsigned list = pcp_list(ask->type, ask->order), kept = 0, got = 0;
-	unsigned wanted = scarce ? 1 : half(capacity(set, list));
+	unsigned wanted = scarce ? 1 : filling(pcp, set, list);
 	pfn_t back[MAX_SLOTS];
 
 	/* Of a list that another type has just cut down. */
@@ -766,7 +793,7 @@ static bool refill(struct pcp *pcp, struct pcp_set *set, uint32_t cpu,
 static void trim(struct pcp *pcp, struct pcp_set *set, uint32_t cpu,
 		 unsigned order, enum quire_mobility type, pfn_t pfn)
 {
-	unsigned back = pcp_back(pcp, pcp_list(type, order));
+	unsigned list = pcp_list(type, order), back = pcp_back(pcp, list);
 	pfn_t all[MAX_SLOTS + 1];
 	uint32_t n, out = 0, keep;
 
@@ -789,6 +816,7 @@ static void trim(struct pcp *pcp, struct pcp_set *set, uint32_t cpu,
 		out = n;
 	all[n] = pfn;
 	count_up(&set->drains, 1);
+	set_refills(set, list, 0);
 	schedule_point();
 	if (set_push(pcp, set, cpu, back, all + out, n + 1 - out)) {
 		count_left(set, back, out);
@@ -1047,6 +1075,7 @@ static void set_drain(const struct pcp *pcp, struct pcp_set *set)
 		uint32_t n = cpu_stack_count(word);
 		const pfn_t *pfns = cpu_stack_items((char *)set, stack);
 
+		set_refills(set, i, 0);
 		if (n == 0)
 			continue;
 		acquired(pcp, pfns, n);

@@ -26,7 +26,7 @@
  */
 enum { ZONE_TAKE_WORDS = 16, ZONE_GIVE_WORDS = 64 };
 /* Blocks that one call may take. */
-enum { ZONE_BATCH = 256 };
+enum { ZONE_BATCH = 512 };
 /* Fullness classes of a list: by free units, 32 a class. */
 enum { NR_BUCKETS = 16 };
 

@@ -204,6 +204,12 @@ static uint32_t half_of(uint32_t capacity)
 	return half < WORD ? half : half - half % WORD;
 }
 
+/* The n-th refill without a trim or drain between; order 0. */
+static uint32_t filling_of(uint32_t capacity, unsigned n)
+{
+	return n > 3 ? capacity : half_of(capacity);
+}
+
 static struct pcp_count counts(void)
 {
 	struct pcp_count count = { 0 };
@@ -274,9 +280,10 @@ static void test_refill(void **state)
 	}
 }
 
-/* Half a list that has grown as well comes in one hold of the zone lock. */
+/* Lists that have grown come in one hold of the zone lock as well. */
 static void test_refill_grown(void **state)
 {
+	unsigned refills = 1;
 	pfn_t last;
 
 	(void)state;
@@ -291,12 +298,15 @@ static void test_refill_grown(void **state)
 		assert_int_equal(pfn, last + 1);
 		last = pfn;
 		if (empty) {
-			assert_int_equal(listed(0), half_of(capacity(0)) - 1);
+			assert_int_equal(listed(0),
+					 filling_of(capacity(0), ++refills) -
+						 1);
 			holds = 1;
 		}
 		assert_int_equal(atomic_load(&f.zone.locks), locks + holds);
 	}
-	assert_int_equal(half_of(capacity(0)), ZONE_BATCH);
+	assert_true(refills > 4);
+	assert_int_equal(capacity(0), ZONE_BATCH);
 	assert_int_equal(zone_free_pages(&f.zone), f.pages - last - 1);
 	assert_int_equal(zone_validate(&f.zone), 0);
 }
@@ -339,11 +349,11 @@ static uint32_t scatter(uint32_t blocks)
  */
 static void test_scattered(void **state)
 {
-	const uint32_t blocks = 64, bulk = 3 * ZONE_TAKE_WORDS + 8;
-	/* To take a batch, and to give it back but for one. */
+	const uint32_t blocks = 64, bulk = 3 * ZONE_TAKE_WORDS + 8, half = 256;
+	/* To take half a list, and to give it back but for one. */
 	const uint64_t holds =
-		ZONE_BATCH / ZONE_TAKE_WORDS +
-		(ZONE_BATCH - 1 + ZONE_GIVE_WORDS - 1) / ZONE_GIVE_WORDS;
+		half / ZONE_TAKE_WORDS +
+		(half - 1 + ZONE_GIVE_WORDS - 1) / ZONE_GIVE_WORDS;
 	pfn_t pfns[3 * ZONE_TAKE_WORDS + 8];
 	uint64_t locks;
 	uint32_t n;
@@ -356,13 +366,13 @@ static void test_scattered(void **state)
 	pcp_hold_all(&f.pcp, true);
 	pcp_release_all(&f.pcp);
 	n = scatter(blocks * f.nr_cpus);
-	assert_true(n >= f.pcp.scarce + ZONE_BATCH + bulk);
+	assert_true(n >= f.pcp.scarce + half + bulk);
 	locks = atomic_load(&f.zone.locks);
 	take(0);
-	assert_int_equal(listed(0), ZONE_BATCH - 1);
-	assert_int_equal(zone_free_pages(&f.zone), n - ZONE_BATCH);
+	assert_int_equal(listed(0), half - 1);
+	assert_int_equal(zone_free_pages(&f.zone), n - half);
 	assert_int_equal(atomic_load(&f.zone.locks),
-			 locks + ZONE_BATCH / ZONE_TAKE_WORDS);
+			 locks + half / ZONE_TAKE_WORDS);
 	assert_int_equal(zone_validate(&f.zone), 0);
 	pcp_hold_all(&f.pcp, true);
 	pcp_release_all(&f.pcp);
@@ -493,6 +503,57 @@ static void take_all_listed(unsigned order)
 		take(order);
 }
 
+/*
+ * Where single pages are allocated in a run, refills come to fill the list; a
+ * trim or a drain ends the run. A list of higher order is never filled, nor one
+ * of a scattered zone.
+ */
+static void test_refill_in_a_run(void **state)
+{
+	pfn_t pfns[ZONE_BATCH + 1];
+
+	(void)state;
+	need_way();
+	start(BLOCKS, DECAY_MS);
+	while (capacity(0) < f.pcp.high_max[TYPE][0])
+		take(0);
+	for (int end = 0; end < 2; end++) {
+		for (unsigned n = 1; n <= 6; n++) {
+			take_all_listed(0);
+			pfns[0] = take(0);
+			assert_int_equal(listed(0) + 1,
+					 end ? filling_of(ZONE_BATCH, n)
+					     : ZONE_BATCH);
+		}
+		if (end == 0) {
+			for (unsigned i = 1; i <= ZONE_BATCH; i++)
+				pfns[i] = take(0);
+			take_all_listed(0);
+			for (unsigned i = 0; counts().drains == 0; i++)
+				give(0, pfns[i]);
+		}
+	}
+	pcp_hold_all(&f.pcp, true);
+	pcp_release_all(&f.pcp);
+	take(0);
+	assert_int_equal(listed(0) + 1, half_of(ZONE_BATCH));
+	/* What is parked in a scattered zone keeps more blocks from being
+	 * whole. */
+	for (unsigned n = 2; n <= 5; n++) {
+		take_all_listed(0);
+		atomic_store(&f.zone.scattered, n != 5);
+		take(0);
+		assert_int_equal(listed(0) + 1,
+				 n == 5 ? ZONE_BATCH : half_of(ZONE_BATCH));
+	}
+	for (unsigned n = 1; n <= 6; n++) {
+		take_all_listed(1);
+		take(1);
+		assert_int_equal(listed(1) + 1, half_of(capacity(1)));
+	}
+	assert_int_equal(zone_validate(&f.zone), 0);
+}
+
 static void test_grow_and_shrink(void **state)
 {
 	unsigned high, most;
@@ -512,7 +573,7 @@ static void test_grow_and_shrink(void **state)
 		if (high > most)
 			high = most;
 		assert_int_equal(capacity(0), high);
-		assert_int_equal(listed(0), half_of(high) - 1);
+		assert_int_equal(listed(0), filling_of(high, visit) - 1);
 		take_all_listed(0);
 		assert_int_equal(capacity(0), high);
 	}
@@ -557,7 +618,7 @@ static void test_capacity_of_stack(void **state)
 	cpu_stack_open(&my_set()->stack[0], high);
 	take(0);
 	assert_int_equal(capacity(0), high + f.pcp.batch[0]);
-	assert_int_equal(listed(0), half_of(capacity(0)) - 1);
+	assert_int_equal(listed(0), capacity(0) - 1);
 	while (capacity(0) < most)
 		take(0);
 	assert_int_equal(counts().zone_frees, 0);
@@ -1529,7 +1590,7 @@ static void test_no_cpu(void **state)
 
 static void test_bulk(void **state)
 {
-	pfn_t pfns[500], top[3];
+	pfn_t pfns[1000], top[3];
 	uint64_t locks;
 
 	(void)state;
@@ -1543,22 +1604,22 @@ static void test_bulk(void **state)
 	assert_int_equal(pfns[0], top[1]);
 	assert_int_equal(pfns[1], top[2]);
 	locks = atomic_load(&f.zone.locks);
-	assert_int_equal(pcp_alloc_bulk(&f.pcp, plain(0), 500, pfns), 500);
+	assert_int_equal(pcp_alloc_bulk(&f.pcp, plain(0), 1000, pfns), 1000);
 	assert_int_equal(pfns[0], top[0]);
 	/* The rest from the zone, in two calls. */
-	assert_true(499 > ZONE_BATCH && 499 <= 2 * ZONE_BATCH);
+	assert_true(999 > ZONE_BATCH && 999 <= 2 * ZONE_BATCH);
 	assert_int_equal(atomic_load(&f.zone.locks), locks + 2);
-	for (int i = 1; i < 500; i++)
+	for (int i = 1; i < 1000; i++)
 		assert_int_equal(pfns[i], top[2] + (pfn_t)i);
-	for (int i = 0; i < 500; i++) {
+	for (int i = 0; i < 1000; i++) {
 		uint64_t word = page_word(memmap_page(&f.map, pfns[i]));
 
 		assert_int_equal(word & ~PAGE_ZERO, PAGE_PCP);
 		page_set_word(memmap_page(&f.map, pfns[i]), PAGE_HEAD);
 	}
-	assert_int_equal(zone_free_pages(&f.zone), f.pages - 502);
+	assert_int_equal(zone_free_pages(&f.zone), f.pages - 1002);
 	assert_int_equal(counts().pops, 3);
-	assert_int_equal(counts().zone_allocs, 3 + 499);
+	assert_int_equal(counts().zone_allocs, 3 + 999);
 	assert_int_equal(pcp_alloc_bulk(&f.pcp, plain(12), 3, pfns), 3);
 	assert_int_equal(zone_validate(&f.zone), 0);
 }
@@ -2607,6 +2668,7 @@ static const struct CMUnitTest in_one_way[] = {
 static const struct CMUnitTest in_each_way[] = {
 	in_way(test_refill, &each),
 	in_way(test_refill_grown, &each),
+	in_way(test_refill_in_a_run, &each),
 	in_way(test_scattered, &each),
 	in_way(test_refill_smallest, &each),
 	in_way(test_trim, &each),

@@ -2523,8 +2523,8 @@ static void test_scattered(void **state)
 static void test_claim_batch(void **state)
 {
 	const struct zone_ask ask = { .type = QUIRE_TYPE_MOVABLE };
-	uint64_t zero[ZONE_BATCH / 64];
-	pfn_t pfns[ZONE_BATCH];
+	uint64_t zero[256 / 64];
+	pfn_t pfns[256];
 	enum quire_mobility kept;
 	struct fixture f;
 	pfn_t claimed, lent;
@@ -2534,12 +2534,12 @@ static void test_claim_batch(void **state)
 	claimed = block_with(&f, QUIRE_TYPE_RECLAIMABLE, 256);
 	lent = block_with(&f, QUIRE_TYPE_UNMOVABLE, 100);
 	use_up_whole(&f);
-	assert_int_equal(zone_alloc(&f.zone[0], &ask, UINT32_MAX, ZONE_BATCH,
-				    pfns, zero, &kept),
-			 ZONE_BATCH);
+	assert_int_equal(zone_alloc(&f.zone[0], &ask, UINT32_MAX, 256, pfns,
+				    zero, &kept),
+			 256);
 	assert_int_equal(type_at(&f, claimed), QUIRE_TYPE_MOVABLE);
-	assert_int_equal(zone_alloc(&f.zone[0], &ask, UINT32_MAX, ZONE_BATCH,
-				    pfns, zero, &kept),
+	assert_int_equal(zone_alloc(&f.zone[0], &ask, UINT32_MAX, 256, pfns,
+				    zero, &kept),
 			 100);
 	assert_int_equal(kept, QUIRE_TYPE_MOVABLE);
 	assert_int_equal(type_at(&f, lent), QUIRE_TYPE_UNMOVABLE);
