@@ -10,10 +10,12 @@
  * pushed to a list of the zone and type it names.
  *
  * quire_alloc_pages() and quire_free_pages() are the fast path: one node, its
- * zone for unmovable pages, no flags, restartable sequences. Everything else
- * takes the general path below, which repeats nothing of it but the order of
- * events. In the other ways of being a CPU, and with several nodes or another
- * policy than local, fast_orders is 0.
+ * zone for unmovable pages, no flags, restartable sequences. With several nodes
+ * and in the other ways of being a CPU fast_orders is 0. There, and for types,
+ * alloc_from_list() and free_to_list() ask the list before anything else is
+ * looked at; where races are checked list_orders is 0 as well. All the rest
+ * takes the general path, which repeats nothing of these but the order of
+ * events.
  *
  * The general path asks all its zones (want.c) above their low watermark. If
  * none has enough it wakes their nodes' reclaim threads, if there are any, and
@@ -191,6 +193,7 @@ static struct quire_page *alloc_from_list(struct quire *q, unsigned order,
 		return NULL;
 	page = memmap_page(&q->map, pfn);
 	word = page_word(page);
+	schedule_point();
 	page_set_word(page, (word & ~PAGE_ZERO) ^ (PAGE_HEAD ^ PAGE_PCP));
 	return page;
 }
@@ -384,7 +387,9 @@ static bool free_to_list(struct quire *q, unsigned order, pfn_t pfn)
 	    page_type(word) >= NR_CALL_TYPES)
 		return false;
 	pcp = q->pcp[page_zone(word)];
+	schedule_point();
 	page_set_word(page, word ^ (PAGE_HEAD ^ PAGE_PCP));
+	schedule_point();
 	if (pcp_push(pcp, order, page_type(word), pfn))
 		return true;
 	pcp_free_slow(pcp, order, page_type(word), pfn);

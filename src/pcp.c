@@ -136,7 +136,8 @@ static const uint8_t part_of[PCP_ORDERS] = { 4,	 24, 24, 24, 24,
 enum { GROW_VISITS = 4 };
 /* By how many blocks, at most. */
 enum { GROW_STEP = 64 };
-/* Refills with no trim or drain between them that make a run of allocations. */
+/* Refills that make a run of allocations: no trim, drain or idle period came
+ * between them. */
 enum { RUN_REFILLS = 3 };
 
 uint32_t pcp_default_sets(enum quire_way way)
@@ -717,21 +718,23 @@ static unsigned take_back(struct pcp *pcp, struct pcp_set *set, uint32_t cpu,
 }
 
 /*
- * With how many blocks a refill comes: half of the capacity, in multiples of a
- * word, which leaves words of a block's map whole; of single pages in a run of
- * allocations all of it. Threads that share the set can lose a count.
+ * With how many blocks a refill comes: half of the capacity; of single pages in
+ * a run of allocations all of it, unless the zone is scattered. With the option
+ * `renew` what was freed comes back by refills, so that they tell no run. In
+ * multiples of a word, which leaves words of a block's map whole. Threads that
+ * share the set can lose a count.
  */
 static unsigned filling(const struct pcp *pcp, struct pcp_set *set,
 			unsigned list)
 {
-	unsigned high = capacity(set, list), before = refills(set, list);
+	unsigned n = capacity(set, list), before = refills(set, list);
 
 	if (before < RUN_REFILLS)
 		set_refills(set, list, before + 1);
-	else if (list % PCP_ORDERS == 0 && !zone_is_scattered(pcp->zone))
-		return high;
-	return high / 2 < WORD_BITS ? high / 2
-				    : (unsigned)align_down(high / 2, WORD_BITS);
+	if (before < RUN_REFILLS || list % PCP_ORDERS || pcp->renew ||
+	    zone_is_scattered(pcp->zone))
+		n /= 2;
+	return n < WORD_BITS ? n : (unsigned)align_down(n, WORD_BITS);
 }
 
 /*
@@ -1181,6 +1184,8 @@ static void set_shrink(const struct pcp *pcp, struct pcp_set *set)
 	for (unsigned i = 0; i < PCP_STACKS; i++) {
 		unsigned min = pcp->high_min[i % PCP_ORDERS];
 
+		if (visits(set, i) == 0)
+			set_refills(set, i, 0);
 		if (goes_all(pcp, i))
 			continue;
 		if (visits(set, i) == 0 && capacity(set, i) > min) {

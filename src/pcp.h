@@ -35,7 +35,7 @@ struct pcp_stack_state {
 	uint64_t seen;		  /* (p) its word when decay last looked */
 	_Atomic uint16_t high;	  /* (a) capacity when the set is open */
 	_Atomic uint16_t visits;  /* (a) slow ones since decay last looked */
-	_Atomic uint16_t refills; /* (a) since a trim or drain of the list */
+	_Atomic uint16_t refills; /* (a) of a run of allocations */
 };
 
 /*

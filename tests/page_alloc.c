@@ -249,6 +249,7 @@ static void race(bool exact)
 	options.way = QUIRE_WAY_DEFAULT;
 	r.q = create(&options);
 	assert_int_equal(r.q->fast_orders, 0);
+	assert_int_equal(r.q->list_orders, 0);
 	assert_int_equal(pthread_create(&thread, NULL, racer_main, &r), 0);
 	for (unsigned round = 1; round <= RACE_ROUNDS; round++) {
 		atomic_store(&r.page,

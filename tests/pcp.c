@@ -207,7 +207,7 @@ static uint32_t half_of(uint32_t capacity)
 /* The n-th refill without a trim or drain between; order 0. */
 static uint32_t filling_of(uint32_t capacity, unsigned n)
 {
-	return n > 3 ? capacity : half_of(capacity);
+	return n > 3 ? capacity - capacity % WORD : half_of(capacity);
 }
 
 static struct pcp_count counts(void)
@@ -505,8 +505,8 @@ static void take_all_listed(unsigned order)
 
 /*
  * Where single pages are allocated in a run, refills come to fill the list; a
- * trim or a drain ends the run. A list of higher order is never filled, nor one
- * of a scattered zone.
+ * trim, a drain or an idle period ends the run. A list of higher order is never
+ * filled, nor one of a scattered zone.
  */
 static void test_refill_in_a_run(void **state)
 {
@@ -546,6 +546,20 @@ static void test_refill_in_a_run(void **state)
 		assert_int_equal(listed(0) + 1,
 				 n == 5 ? ZONE_BATCH : half_of(ZONE_BATCH));
 	}
+	/* In whole words. */
+	take_all_listed(0);
+	cpu_stack_open(&my_set()->stack[0], 300);
+	take(0);
+	assert_int_not_equal(capacity(0) % WORD, 0);
+	assert_int_equal(listed(0) + 1, filling_of(capacity(0), 6));
+	/* A period in which nobody came ends the run. */
+	take_all_listed(0);
+	for (int period = 0; period < 2; period++) {
+		make_due();
+		pcp_maintain(&f.pcp);
+	}
+	take(0);
+	assert_int_equal(listed(0) + 1, half_of(capacity(0)));
 	for (unsigned n = 1; n <= 6; n++) {
 		take_all_listed(1);
 		take(1);
@@ -958,6 +972,23 @@ static void test_renew_sides(void **state)
 }
 
 /* Without it there are no backs: what was freed last is handed out first. */
+/* What comes back is allocated again and again, and that is no run. */
+static void test_renew_is_no_run(void **state)
+{
+	(void)state;
+	need_way();
+	start_renewing(16);
+	for (unsigned n = 1; n <= 6; n++) {
+		pfn_t pfn = take(0);
+
+		assert_int_equal(listed(0) + 1, half_of(capacity(0)));
+		take_all_listed(0);
+		give(0, pfn);
+		take_all_listed(0);
+	}
+	assert_int_equal(zone_validate(&f.zone), 0);
+}
+
 static void test_no_renewal(void **state)
 {
 	pfn_t pfn;
@@ -2687,6 +2718,7 @@ static const struct CMUnitTest in_each_way[] = {
 	in_way(test_large_orders_bypass, &each),
 	in_way(test_scarce, &each),
 	in_way(test_renew_sides, &each),
+	in_way(test_renew_is_no_run, &each),
 	in_way(test_no_renewal, &each),
 	in_way(test_renew, &each),
 	in_way(test_renew_larger_back, &each),
