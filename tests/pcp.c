@@ -971,7 +971,6 @@ static void test_renew_sides(void **state)
 	assert_int_equal(counts().zone_allocs, 3);
 }
 
-/* Without it there are no backs: what was freed last is handed out first. */
 /* What comes back is allocated again and again, and that is no run. */
 static void test_renew_is_no_run(void **state)
 {
@@ -989,6 +988,7 @@ static void test_renew_is_no_run(void **state)
 	assert_int_equal(zone_validate(&f.zone), 0);
 }
 
+/* Without it there are no backs: what was freed last is handed out first. */
 static void test_no_renewal(void **state)
 {
 	pfn_t pfn;
