@@ -4,6 +4,7 @@
  * many operations of it.
  *
  *	instructions WORKLOAD OPS [EXTRA]	EXTRA: instructions planted
+ *	instructions list			each workload and its operations
  *	instructions build			what it was built by, and for
  *
  * The script runs it twice, with no operations and with many. All the rest is
@@ -82,13 +83,27 @@ static void pretend(void)
 
 enum {
 	CPUS = 2,
-	ARENA = 1 << 18,	/* pages; the mixed workload's is larger */
-	BULK = ARENA / 10 * 9,	/* pages */
-	MIXED_ARENA = 1 << 20,	/* pages */
+	GIB = 1 << 18, /* pages */
+	/* Nine tenths of a GiB: 2 MiB blocks, and pages. */
+	BULK_2M = GIB / 512 / 10 * 9,
+	BULK = BULK_2M * 512,
+	CALL = 64,		/* pages of a bulk call */
 	MIXED_SLOTS = 1 << 16,	/* blocks */
 	MIXED_ORDERS = 1 << 10, /* what an order is drawn from */
 	WARM = 1 << 15,
 	STEPS = WARM + (1 << 16),
+	PAIRS = 20000,
+};
+
+struct workload {
+	const char *name;
+	void (*warm)(void);
+	void (*work)(uint32_t n);
+	uint32_t ops;	    /* counted */
+	uint32_t pages;	    /* of the arena */
+	enum quire_way way; /* default: rseq */
+	unsigned order;	    /* of each allocation */
+	unsigned nodes;	    /* default: one */
 };
 
 /* The next operation of refill and mixed; drawn before it is counted. */
@@ -97,14 +112,15 @@ struct step {
 };
 
 static struct quire *q;
-static struct quire_page *held[BULK];
+static void *held[BULK];
 static uint8_t orders[BULK];
 static struct step steps[STEPS];
 static const struct step *next_step = steps;
-static enum quire_way way; /* of the workload */
+static const struct workload *workload;
 
-_Static_assert((int)MIXED_SLOTS <= (int)BULK && ARENA / 2 <= (int)BULK,
-	       "held[] holds all");
+_Static_assert((int)MIXED_SLOTS <= (int)BULK && GIB / 2 <= (int)BULK &&
+		       BULK % CALL == 0,
+	       "held[] holds all, in whole calls");
 
 static void fail(const char *what)
 {
@@ -112,21 +128,27 @@ static void fail(const char *what)
 	exit(2);
 }
 
-static void create(uint64_t pages)
+static enum quire_way way(void)
+{
+	return workload->way ? workload->way : QUIRE_WAY_RSEQ;
+}
+
+static void create(void)
 {
 	struct quire_options options = QUIRE_OPTIONS_INIT;
 
 	pretend();
 	/* What is done by the clock is not to be counted. */
 	options.decay_ms = UINT32_MAX;
-	options.size = pages << QUIRE_PAGE_SHIFT;
-	options.way = way;
+	options.size = (uint64_t)workload->pages << QUIRE_PAGE_SHIFT;
+	options.way = way();
 	options.backing[0] = QUIRE_BACKING_BASE;
 	options.cpus = CPUS;
+	options.nodes = workload->nodes;
 	q = quire_create(&options);
 	if (!q)
 		fail("quire_create");
-	if (way == QUIRE_WAY_BOUND && quire_cpu_bind(q, 0) != 0)
+	if (way() == QUIRE_WAY_BOUND && quire_cpu_bind(q, 0) != 0)
 		fail("quire_cpu_bind");
 }
 
@@ -143,28 +165,91 @@ static uint32_t below(uint32_t n)
 
 /* --- what is counted --- */
 
-static void take_and_give(uint32_t n)
+static void pair(uint32_t n)
 {
 	while (n--)
 		quire_free_pages(q, quire_alloc_pages(q, 0, 0), 0);
 }
 
-static void take_and_give_movable(uint32_t n)
+static void pair_movable(uint32_t n)
 {
 	while (n--)
 		quire_free_pages(q, quire_alloc_pages(q, 0, QUIRE_MOVABLE), 0);
 }
 
+static void pair_addr(uint32_t n)
+{
+	while (n--)
+		quire_free_addr(q, quire_alloc_addr(q, 0, 0), 0);
+}
+
+static void pair_nolock(uint32_t n)
+{
+	while (n--)
+		quire_free_pages_nolock(
+			q, quire_alloc_pages(q, 0, QUIRE_NOLOCK), 0);
+}
+
+static void pair_order(uint32_t n)
+{
+	const unsigned order = workload->order;
+
+	while (n--)
+		quire_free_pages(q, quire_alloc_pages(q, order, 0), order);
+}
+
 static void take(uint32_t n)
 {
-	for (struct quire_page **page = held; n; n--)
+	for (void **page = held; n; n--)
 		*page++ = quire_alloc_pages(q, 0, 0);
 }
 
 static void give(uint32_t n)
 {
-	for (struct quire_page **page = held; n; n--)
+	for (void **page = held; n; n--)
 		quire_free_pages(q, *page++, 0);
+}
+
+static void take_addr(uint32_t n)
+{
+	for (void **addr = held; n; n--)
+		*addr++ = quire_alloc_addr(q, 0, 0);
+}
+
+static void give_addr(uint32_t n)
+{
+	for (void **addr = held; n; n--)
+		quire_free_addr(q, *addr++, 0);
+}
+
+static void take_order(uint32_t n)
+{
+	const unsigned order = workload->order;
+
+	for (void **page = held; n; n--)
+		*page++ = quire_alloc_pages(q, order, 0);
+}
+
+static void give_order(uint32_t n)
+{
+	const unsigned order = workload->order;
+
+	for (void **page = held; n; n--)
+		quire_free_pages(q, *page++, order);
+}
+
+static void take_by_call(uint32_t n)
+{
+	for (uint32_t i = 0; i < n; i += CALL)
+		quire_alloc_pages_bulk(q, 0, 0, CALL,
+				       (struct quire_page **)&held[i]);
+}
+
+static void give_by_call(uint32_t n)
+{
+	for (uint32_t i = 0; i < n; i += CALL)
+		quire_free_pages_bulk(q, 0, CALL,
+				      (struct quire_page **)&held[i]);
 }
 
 static void replace(uint32_t n)
@@ -182,43 +267,60 @@ static void replace(uint32_t n)
 
 static void warm_pair(void)
 {
-	create(ARENA);
-	take_and_give(1000);
-	take_and_give_movable(1000);
+	create();
+	pair(1000);
+	workload->work(1000);
 }
 
 /* Once all through: afterwards no page is touched for the first time. */
 static void warm_bulk(void)
 {
-	create(ARENA);
-	take(BULK);
-	give(BULK);
+	create();
+	take_order(workload->ops);
+	give_order(workload->ops);
 }
 
 static void warm_full(void)
 {
 	warm_bulk();
-	take(BULK);
+	take_order(workload->ops);
+}
+
+static void warm_full_addr(void)
+{
+	warm_bulk();
+	take_addr(workload->ops);
+}
+
+static void shuffle(void)
+{
+	for (uint32_t i = workload->ops; i > 1; i--) {
+		uint32_t j = below(i);
+		void *block = held[i - 1];
+
+		held[i - 1] = held[j];
+		held[j] = block;
+	}
 }
 
 static void warm_shuffled(void)
 {
 	warm_full();
-	for (uint32_t i = BULK; i > 1; i--) {
-		uint32_t j = below(i);
-		struct quire_page *page = held[i - 1];
+	shuffle();
+}
 
-		held[i - 1] = held[j];
-		held[j] = page;
-	}
+static void warm_shuffled_addr(void)
+{
+	warm_full_addr();
+	shuffle();
 }
 
 static void warm_refill(void)
 {
-	create(ARENA);
-	take(ARENA / 2);
+	create();
+	take(GIB / 2);
 	for (uint32_t i = 0; i < STEPS; i++)
-		steps[i].slot = below(ARENA / 2);
+		steps[i].slot = below(GIB / 2);
 	replace(WARM);
 }
 
@@ -232,7 +334,7 @@ static uint32_t mixed_order(void)
 
 static void warm_mixed(void)
 {
-	create(MIXED_ARENA);
+	create();
 	for (uint32_t i = 0; i < MIXED_SLOTS; i++) {
 		orders[i] = (uint8_t)mixed_order();
 		held[i] = quire_alloc_pages(q, orders[i], 0);
@@ -242,32 +344,66 @@ static void warm_mixed(void)
 	replace(WARM);
 }
 
-static const struct workload {
-	const char *name;
-	void (*warm)(void);
-	void (*work)(uint32_t n);
-	uint32_t most; /* operations */
-	enum quire_way way;
-} workloads[] = {
-	{ "pair", warm_pair, take_and_give, UINT32_MAX, QUIRE_WAY_RSEQ },
-	{ "pair-movable", warm_pair, take_and_give_movable, UINT32_MAX,
-	  QUIRE_WAY_RSEQ },
-	{ "pair-trylock", warm_pair, take_and_give, UINT32_MAX,
-	  QUIRE_WAY_TRYLOCK },
-	{ "pair-bound", warm_pair, take_and_give, UINT32_MAX, QUIRE_WAY_BOUND },
-	{ "bulk-alloc", warm_bulk, take, BULK, QUIRE_WAY_RSEQ },
-	{ "bulk-free", warm_full, give, BULK, QUIRE_WAY_RSEQ },
-	{ "random-free", warm_shuffled, give, BULK, QUIRE_WAY_RSEQ },
-	{ "refill", warm_refill, replace, STEPS - WARM, QUIRE_WAY_RSEQ },
-	{ "mixed", warm_mixed, replace, STEPS - WARM, QUIRE_WAY_RSEQ },
+/* A name means the same work for good: other work has another name. */
+static const struct workload workloads[] = {
+	{ "pair", warm_pair, pair, PAIRS, .pages = GIB },
+	{ "pair-addr", warm_pair, pair_addr, PAIRS, .pages = GIB },
+	{ "pair-movable", warm_pair, pair_movable, PAIRS, .pages = GIB },
+	{ "pair-nolock", warm_pair, pair_nolock, PAIRS, .pages = GIB },
+	{ "pair-nodes", warm_pair, pair, PAIRS, .pages = GIB, .nodes = 2 },
+	{ "pair-trylock", warm_pair, pair, PAIRS, .pages = GIB,
+	  .way = QUIRE_WAY_TRYLOCK },
+	{ "pair-bound", warm_pair, pair, PAIRS, .pages = GIB,
+	  .way = QUIRE_WAY_BOUND },
+	{ "pair-2m", warm_pair, pair_order, PAIRS, .pages = 4 * GIB,
+	  .order = 9 },
+	/* An arena too small for a list of this order. */
+	{ "pair-small", warm_pair, pair_order, PAIRS, .pages = GIB / 16,
+	  .order = 6 },
+	{ "bulk-alloc", warm_bulk, take, BULK, .pages = GIB },
+	{ "bulk-free", warm_full, give, BULK, .pages = GIB },
+	{ "random-free", warm_shuffled, give, BULK, .pages = GIB },
+	{ "bulk-alloc-addr", warm_bulk, take_addr, BULK, .pages = GIB },
+	{ "bulk-free-addr", warm_full_addr, give_addr, BULK, .pages = GIB },
+	{ "random-free-addr", warm_shuffled_addr, give_addr, BULK,
+	  .pages = GIB },
+	{ "bulk-alloc-2m", warm_bulk, take_order, 4 * BULK_2M, .pages = 4 * GIB,
+	  .order = 9 },
+	{ "bulk-free-2m", warm_full, give_order, 4 * BULK_2M, .pages = 4 * GIB,
+	  .order = 9 },
+	{ "bulk-alloc-trylock", warm_bulk, take, BULK, .pages = GIB,
+	  .way = QUIRE_WAY_TRYLOCK },
+	{ "bulk-free-trylock", warm_full, give, BULK, .pages = GIB,
+	  .way = QUIRE_WAY_TRYLOCK },
+	{ "bulk-alloc-nodes", warm_bulk, take, BULK / 2, .pages = GIB,
+	  .nodes = 2 },
+	{ "bulk-free-nodes", warm_full, give, BULK / 2, .pages = GIB,
+	  .nodes = 2 },
+	{ "call-alloc", warm_bulk, take_by_call, BULK, .pages = GIB },
+	{ "call-free", warm_full, give_by_call, BULK, .pages = GIB },
+	/* Lists of two: nearly each allocation finds an empty one. */
+	{ "miss", warm_bulk, take_order, BULK_2M, .pages = GIB, .order = 9 },
+	{ "refill", warm_refill, replace, STEPS - WARM, .pages = GIB },
+	{ "mixed", warm_mixed, replace, STEPS - WARM, .pages = 4 * GIB },
+	{ "mixed-nodes", warm_mixed, replace, STEPS - WARM, .pages = 4 * GIB,
+	  .nodes = 2 },
 };
+
+enum { NR_WORKLOADS = sizeof(workloads) / sizeof(workloads[0]) };
 
 static const struct workload *find(const char *name)
 {
-	for (size_t i = 0; i < sizeof(workloads) / sizeof(workloads[0]); i++)
+	for (size_t i = 0; i < NR_WORKLOADS; i++)
 		if (strcmp(workloads[i].name, name) == 0)
 			return &workloads[i];
 	return NULL;
+}
+
+static int list(void)
+{
+	for (size_t i = 0; i < NR_WORKLOADS; i++)
+		printf("%s\t%u\n", workloads[i].name, workloads[i].ops);
+	return 0;
 }
 
 /* Two instructions a turn, whatever the compiler. */
@@ -285,7 +421,7 @@ static void spend(uint64_t extra)
 }
 
 /* No failure may pass for speed, nor memory that ran out. */
-static void check(const struct workload *workload)
+static void check(void)
 {
 	struct quire_stat stat;
 	struct quire_info info;
@@ -293,7 +429,7 @@ static void check(const struct workload *workload)
 	if (quire_info(q, &info, sizeof(info)) ||
 	    quire_stat(q, &stat, sizeof(stat)))
 		fail("quire_stat");
-	if (info.way != workload->way || stat.failures || stat.refused) {
+	if (info.way != way() || stat.failures || stat.refused) {
 		fprintf(stderr, "%s: way %s, %llu failures, %llu refused\n",
 			workload->name, quire_way_name(info.way),
 			(unsigned long long)stat.failures,
@@ -344,7 +480,6 @@ static int tell_build(void)
 
 int main(int argc, char **argv)
 {
-	const struct workload *workload;
 	uint32_t ops;
 
 	if (argc == 1) {
@@ -353,17 +488,18 @@ int main(int argc, char **argv)
 	}
 	if (strcmp(argv[1], "build") == 0)
 		return tell_build();
+	if (strcmp(argv[1], "list") == 0)
+		return list();
 	workload = find(argv[1]);
 	ops = argc > 2 ? (uint32_t)strtoul(argv[2], NULL, 10) : 0;
-	if (!workload || argc < 3 || ops > workload->most) {
+	if (!workload || argc < 3 || ops > workload->ops) {
 		fprintf(stderr, "usage: %s WORKLOAD OPS [EXTRA]\n", argv[0]);
 		return 2;
 	}
-	way = workload->way;
 	workload->warm();
 	workload->work(ops);
 	spend(argc > 3 ? strtoull(argv[3], NULL, 10) : 0);
-	check(workload);
+	check();
 	return 0;
 }
 

@@ -48,8 +48,8 @@ endif
 endif
 EXTRA_DIST += tests/testing.h
 
-script_tests = tests/floors.sh tests/format.sh tests/install.sh \
-	tests/instructions.sh tests/symbols.sh tests/tools.sh
+script_tests = tests/ci.sh tests/floors.sh tests/format.sh tests/install.sh \
+	tests/instructions.sh tests/record.sh tests/symbols.sh tests/tools.sh
 TESTS += $(script_tests)
 EXTRA_DIST += $(script_tests)
 
@@ -58,7 +58,7 @@ check_PROGRAMS += tests/instructions
 # valgrind 3.19 gives up on what clang says for debuggers.
 tests_instructions_LDADD = libquire-core.la
 tests_instructions_LDFLAGS = $(AM_LDFLAGS) -Wl,--strip-debug
-EXTRA_DIST += tests/instructions.tsv
+EXTRA_DIST += tests/instructions.tsv tests/instructions-raised.tsv
 
 record-instructions: tests/instructions$(EXEEXT)
 	@$(AM_TESTS_ENVIRONMENT) $(SHELL) $(srcdir)/tests/instructions.sh \
