@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 #
 # mutants.sh [NAME...]: proof that the suite can fail. Each stress/mutants/
-# NAME.patch plants one mistake in src/ and names the command that catches it; a
+# NAME.mutant plants one mistake in src/ and names the command that catches it; a
 # mutant is ok if its command finds a violation, fails a test or crashes within
 # LIMIT seconds; quire-stress calls one that hangs stuck after STUCK seconds.
 # The library has its schedule points but not its assertions: it is the suite
@@ -157,11 +157,11 @@ obstacle() { # PATCH COMMAND
 # --- the library as it is ---
 
 if [ $# -eq 0 ]; then
-	set -- "$top"/stress/mutants/*.patch
+	set -- "$top"/stress/mutants/*.mutant
 else
 	for name; do
 		shift
-		set -- "$@" "$top/stress/mutants/$name.patch"
+		set -- "$@" "$top/stress/mutants/$name.mutant"
 	done
 fi
 for patch; do
@@ -225,7 +225,7 @@ build_mutant() { # PATCH COMMAND
 }
 
 for patch; do
-	name=$(basename "$patch" .patch)
+	name=$(basename "$patch" .mutant)
 	command=$(field "$patch" caught-by)
 	reason=$(obstacle "$patch" "$command" | head -n 1)
 	if [ -n "$reason" ]; then
