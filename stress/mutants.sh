@@ -2,17 +2,19 @@
 # SPDX-License-Identifier: BSD-2-Clause
 #
 # mutants.sh [NAME...]: proof that the suite can fail. Each stress/mutants/
-# NAME.mutant plants one mistake in src/ and names the command that catches it; a
-# mutant is ok if its command finds a violation, fails a test or crashes within
-# LIMIT seconds; quire-stress calls one that hangs stuck after STUCK seconds.
+# NAME.mutant describes one mistake, which scripts/mutate plants in src/, and
+# names the command that catches it; a mutant is ok if its command finds a
+# violation, fails a test or crashes within LIMIT seconds; quire-stress calls
+# one that hangs stuck after STUCK seconds.
 # The library has its schedule points but not its assertions: it is the suite
 # that must see it. First the same commands must find nothing in the library as
 # it is.
 #
-# A patch begins with what is wrong, and these lines:
+# A mutant begins with what is wrong, and these lines:
 #   caught-by: COMMAND   quire-stress, or a unit test, tests/NAME, with what
 #                        they are given; env before them
 #   needs-cpus: N        if threads must run at once for it to be seen
+#   needs-arch: ARCH     if it is in code for one machine, named as by uname -m
 #
 # QUIRE_STRESS_SEED repeats a seed. QUIRE_MUTANTS_LIMIT sets LIMIT,
 # QUIRE_MUTANTS_TIMES how often each mutant must be caught (it tells the worst
@@ -29,10 +31,6 @@ n=0
 
 if [ -n "$SANITIZER_FLAGS" ]; then
 	echo "1..0 # SKIP with a sanitizer: it says nothing that it does not say without"
-	exit 0
-fi
-if ! command -v patch >/dev/null; then
-	echo "1..0 # SKIP no patch"
 	exit 0
 fi
 build=$(cd "${top_builddir:-.}" && pwd) || exit 99
@@ -65,9 +63,16 @@ build_core() { # SRC OBJ [CHANGED...]
 	cd "$2" || return 1
 	shift 2
 	case "$* " in
-	*".h "* | ' ') set -- "$from"/*.c "$from"/platform/*.c ;;
+	*".h "* | ' ')
+		# shellcheck disable=SC2046
+		set -- $(cd "$from" && find . -name '*.c')
+		;;
 	*) cp "$tmp"/core/*.o . || return 1 ;;
 	esac
+	for file; do
+		shift
+		set -- "$@" "$from/$file"
+	done
 	compile "$from" "$@"
 }
 
@@ -102,11 +107,11 @@ skip() { # NAME REASON
 	echo "ok $n - $1 # SKIP $2"
 }
 
-field() { # PATCH NAME
-	sed -n "s/^$2: //p; /^--- /q" "$1"
+field() { # MUTANT NAME
+	sed -n "s/^$2: //p; /^in: /q" "$1"
 }
 
-# Runs a patch's command with the programs of a folder; its status.
+# Runs a mutant's command with the programs of a folder; its status.
 run() { # FOLDER SECONDS LIMIT COMMAND
 	folder=$1 seconds=$2 at_most=$3
 	# shellcheck disable=SC2086
@@ -141,16 +146,17 @@ say() {
 }
 
 # Why a command cannot be run here, or nothing.
-obstacle() { # PATCH COMMAND
+obstacle() { # MUTANT COMMAND
 	cpus=$(field "$1" needs-cpus)
+	arch=$(field "$1" needs-arch)
 	case $2 in
 	*"--way rseq"*) [ -n "$has_rseq" ] || echo "no rseq on this machine" ;;
 	tests/*) [ -n "$has_cmocka" ] || echo "no cmocka" ;;
 	esac
-	if grep -q '^+++ .*rseq_x86_64' "$1"; then
-		[ "$(uname -m)" = x86_64 ] || echo "x86-64 only"
-		[ -n "$has_rseq" ] || echo "no rseq on this machine"
-	fi
+	case $arch in
+	'' | "$(uname -m)") ;;
+	*) echo "$arch only" ;;
+	esac
 	[ "${cpus:-1}" -le "$(nproc)" ] || echo "needs $cpus CPUs"
 }
 
@@ -164,12 +170,19 @@ else
 		set -- "$@" "$top/stress/mutants/$name.mutant"
 	done
 fi
-for patch; do
-	[ -r "$patch" ] || {
-		echo "Bail out! there is no mutant $patch"
+for mutant; do
+	[ -r "$mutant" ] || {
+		echo "Bail out! there is no mutant $mutant"
 		exit 99
 	}
 done
+# An object has the name of its source, without the folder.
+twice=$(find "$top/src" -name '*.c' | sed 's|.*/||' | sort | uniq -d)
+if [ -n "$twice" ]; then
+	# shellcheck disable=SC2086
+	echo "Bail out! several files of src/ are called" $twice
+	exit 99
+fi
 
 mkdir "$tmp/core" "$tmp/stress" || exit 99
 if ! (build_core "$top/src" "$tmp/core") ||
@@ -186,9 +199,9 @@ has_cmocka=
 echo 'int main(void) { return 0; }' >"$tmp/try.c"
 $cc -o "$tmp/try" "$tmp/try.c" -lcmocka 2>/dev/null && has_cmocka=yes
 
-for patch; do
-	command=$(field "$patch" caught-by)
-	[ -n "$(obstacle "$patch" "$command")" ] || echo "$command"
+for mutant; do
+	command=$(field "$mutant" caught-by)
+	[ -n "$(obstacle "$mutant" "$command")" ] || echo "$command"
 done | sort -u >"$tmp/commands"
 while read -r command; do
 	for word in $command; do
@@ -204,16 +217,15 @@ done <"$tmp/commands"
 
 # --- mutants ---
 
-# Makes $tmp/mutant of a patch; says why not.
-build_mutant() { # PATCH COMMAND
+# Makes $tmp/mutant; says why not.
+build_mutant() { # MUTANT COMMAND
 	rm -rf "$tmp/mutant"
-	mkdir -p "$tmp/mutant/obj" && cp -R "$top/src" "$tmp/mutant/src" ||
-		return 1
-	(cd "$tmp/mutant" && patch -p1 -s -f) <"$1" >"$tmp/err" 2>&1 || {
-		echo "#   the patch does not apply"
+	mkdir -p "$tmp/mutant/obj" && cp -R "$top/src" "$tmp/mutant/src" &&
+		chmod -R u+w "$tmp/mutant/src" || return 1
+	changed=$("$top/scripts/mutate" "$tmp/mutant/src" "$1" 2>"$tmp/err") || {
+		sed 's/^/#   /' "$tmp/err"
 		return 1
 	}
-	changed=$(sed -n "s|^+++ [^/]*/src/\([^	 ]*\).*|$tmp/mutant/src/\1|p" "$1")
 	# shellcheck disable=SC2086
 	(build_core "$tmp/mutant/src" "$tmp/mutant/obj" $changed) &&
 		link_stress "$tmp/mutant/obj" || return 1
@@ -224,15 +236,15 @@ build_mutant() { # PATCH COMMAND
 	done
 }
 
-for patch; do
-	name=$(basename "$patch" .mutant)
-	command=$(field "$patch" caught-by)
-	reason=$(obstacle "$patch" "$command" | head -n 1)
+for mutant; do
+	name=$(basename "$mutant" .mutant)
+	command=$(field "$mutant" caught-by)
+	reason=$(obstacle "$mutant" "$command" | head -n 1)
 	if [ -n "$reason" ]; then
 		skip "$name" "$reason"
 		continue
 	fi
-	if ! build_mutant "$patch" "$command"; then
+	if ! build_mutant "$mutant" "$command"; then
 		result 1 "$name: it cannot be built"
 		continue
 	fi
