@@ -49,7 +49,8 @@ endif
 EXTRA_DIST += tests/testing.h
 
 script_tests = tests/ci.sh tests/floors.sh tests/format.sh tests/install.sh \
-	tests/instructions.sh tests/record.sh tests/symbols.sh tests/tools.sh
+	tests/instructions.sh tests/mutate.sh tests/record.sh \
+	tests/symbols.sh tests/tools.sh
 TESTS += $(script_tests)
 EXTRA_DIST += $(script_tests)
 
