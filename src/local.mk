@@ -2,50 +2,74 @@
 # link to reach what libquire.so hides.
 noinst_LTLIBRARIES += libquire-core.la
 libquire_core_la_SOURCES = \
-	src/allocator.c src/allocator.h \
-	src/arena.c src/arena.h \
-	src/bits.h \
-	src/buddy.c src/buddy.h \
-	src/cpu_stack.h \
-	src/debug.c src/debug.h \
-	src/descriptor.c \
-	src/fork.c \
-	src/give_back.c src/give_back.h \
-	src/layout.c src/layout.h \
-	src/line.c src/line.h \
-	src/holds.c src/holds.h \
-	src/lock.c src/lock.h \
-	src/maintain.c \
-	src/memblock.c src/memblock.h \
-	src/memmap.c src/memmap.h \
-	src/mempool.c src/mempool.h \
-	src/node.c src/node.h \
-	src/options.c src/options.h \
-	src/page.h \
-	src/page_alloc.c src/page_alloc.h \
-	src/pageblock.h \
-	src/pcp.c src/pcp.h \
-	src/policy.c src/policy.h \
-	src/quire.c \
-	src/reclaim.c src/reclaim.h \
-	src/shortage.c src/shortage.h \
-	src/stat.c \
-	src/strain.c \
-	src/topology.c \
-	src/validate.c \
-	src/want.c src/want.h \
-	src/watermark.c src/watermark.h \
-	src/zone.c src/zone.h \
-	src/zone_idle.c \
-	src/zone_validate.c \
+	src/platform/backoff.h \
 	src/platform/cc.h \
-	src/platform/linux.c src/platform/linux.h \
-	src/platform/numa.c \
+	src/platform/linux/linux.c \
+	src/platform/linux/linux.h \
+	src/platform/linux/numa.c \
 	src/platform/platform.h \
 	src/platform/rseq.h \
-	src/platform/rseq_aarch64.h \
-	src/platform/rseq_none.h \
-	src/platform/rseq_x86_64.h
+	src/platform/rseq/rseq_aarch64.h \
+	src/platform/rseq/rseq_none.h \
+	src/platform/rseq/rseq_x86_64.h \
+	src/base/bits.h \
+	src/base/cpu_stack.h \
+	src/base/debug.c \
+	src/base/debug.h \
+	src/base/holds.c \
+	src/base/holds.h \
+	src/base/lock.c \
+	src/base/lock.h \
+	src/boot/arena.c \
+	src/boot/arena.h \
+	src/boot/memblock.c \
+	src/boot/memblock.h \
+	src/map/memmap.c \
+	src/map/memmap.h \
+	src/map/page.h \
+	src/map/pageblock.h \
+	src/zone/buddy.c \
+	src/zone/buddy.h \
+	src/zone/node.c \
+	src/zone/node.h \
+	src/zone/watermark.c \
+	src/zone/watermark.h \
+	src/zone/zone.c \
+	src/zone/zone.h \
+	src/zone/zone_idle.c \
+	src/zone/zone_validate.c \
+	src/pcp/pcp.c \
+	src/pcp/pcp.h \
+	src/instance/allocator.c \
+	src/instance/allocator.h \
+	src/instance/fork.c \
+	src/instance/layout.c \
+	src/instance/layout.h \
+	src/instance/line.c \
+	src/instance/line.h \
+	src/instance/options.c \
+	src/instance/options.h \
+	src/instance/policy.c \
+	src/instance/policy.h \
+	src/instance/quire.c \
+	src/alloc/descriptor.c \
+	src/alloc/page_alloc.c \
+	src/alloc/page_alloc.h \
+	src/alloc/shortage.c \
+	src/alloc/shortage.h \
+	src/alloc/want.c \
+	src/alloc/want.h \
+	src/service/give_back.c \
+	src/service/give_back.h \
+	src/service/maintain.c \
+	src/service/mempool.c \
+	src/service/mempool.h \
+	src/service/reclaim.c \
+	src/service/reclaim.h \
+	src/service/stat.c \
+	src/service/strain.c \
+	src/service/topology.c \
+	src/service/validate.c
 libquire_core_la_CFLAGS = $(AM_CFLAGS) $(URCU_CFLAGS) \
 	-fvisibility=hidden
 libquire_core_la_LIBADD = $(NUMA_LIBS) $(URCU_LIBS)

@@ -12,7 +12,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "arena.h"
+#include "boot/arena.h"
 #include "platform/platform.h"
 
 #define TWO_MIB (UINT64_C(2) << 20)

@@ -4,7 +4,7 @@
  */
 #include "testing.h"
 
-#include "bits.h"
+#include "base/bits.h"
 
 static bool bit(uint64_t word, unsigned at)
 {

@@ -5,7 +5,7 @@
  */
 #include "testing.h"
 
-#include "buddy.h"
+#include "zone/buddy.h"
 
 /* free_in[k][i]: free units among [i << k, (i + 1) << k) */
 struct reference {

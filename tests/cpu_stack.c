@@ -5,7 +5,7 @@
  */
 #include "testing.h"
 
-#include "cpu_stack.h"
+#include "base/cpu_stack.h"
 
 enum { SLOTS = 100, GUARD = 8 };
 

@@ -11,7 +11,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "debug.h"
+#include "base/debug.h"
 
 struct caught {
 	void *arg;

@@ -11,7 +11,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "allocator.h"
+#include "instance/allocator.h"
 
 static struct test_messages messages = TEST_MESSAGES_INIT;
 

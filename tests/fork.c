@@ -15,7 +15,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "allocator.h"
+#include "instance/allocator.h"
 #include "quire/quire.h"
 
 enum { THREADS = 3, HELD = 256, PAGES = 4096, TOP_ORDER = 3 };

@@ -16,8 +16,8 @@
 #include <sys/syscall.h>
 #include <time.h>
 
-#include "allocator.h"
-#include "debug.h"
+#include "instance/allocator.h"
+#include "base/debug.h"
 #include "platform/platform.h"
 #include "quire/quire.h"
 

@@ -5,7 +5,7 @@
  */
 #include "testing.h"
 
-#include "holds.h"
+#include "base/holds.h"
 #include "platform/platform.h"
 
 static uint64_t now;

@@ -45,8 +45,8 @@ int main(void)
 #include <time.h>
 #include <unistd.h>
 
-#include "allocator.h"
-#include "debug.h"
+#include "instance/allocator.h"
+#include "base/debug.h"
 
 /* The linker takes these before glibc's. */
 const unsigned int __rseq_size = sizeof(struct rseq);

@@ -7,7 +7,7 @@
 
 #include <errno.h>
 
-#include "layout.h"
+#include "instance/layout.h"
 
 #define MIB (UINT64_C(1) << 20)
 #define BLOCK 512u

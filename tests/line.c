@@ -10,10 +10,10 @@
 #include <sched.h>
 #include <time.h>
 
-#include "allocator.h"
+#include "instance/allocator.h"
 #include "platform/platform.h"
 #include "quire/debug.h"
-#include "want.h"
+#include "alloc/want.h"
 
 enum { PAGES = 1024, LONG_MS = 60000, MS = 1000000 };
 

@@ -11,7 +11,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "lock.h"
+#include "base/lock.h"
 
 /* More than the CPUs of most machines that run this. */
 enum { THREADS = 12, MAX_TURNS = 20000 };

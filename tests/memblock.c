@@ -8,7 +8,7 @@
 
 #include <errno.h>
 
-#include "memblock.h"
+#include "boot/memblock.h"
 
 #define KIB 1024u
 

@@ -5,7 +5,7 @@
  */
 #include "testing.h"
 
-#include "memmap.h"
+#include "map/memmap.h"
 
 struct fixture {
 	struct region region;

@@ -11,9 +11,9 @@
 #include <sys/time.h>
 #include <time.h>
 
-#include "allocator.h"
-#include "debug.h"
-#include "mempool.h"
+#include "instance/allocator.h"
+#include "base/debug.h"
+#include "service/mempool.h"
 #include "quire/quire.h"
 
 /* Of a 4 MiB arena. */

@@ -7,7 +7,7 @@
 
 #include <errno.h>
 
-#include "node.h"
+#include "zone/node.h"
 
 /* Ours: node.c knows no more of it than its address. */
 struct zone {

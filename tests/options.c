@@ -8,8 +8,8 @@
 #include <errno.h>
 #include <stddef.h>
 
-#include "options.h"
-#include "pcp.h"
+#include "instance/options.h"
+#include "pcp/pcp.h"
 #include "platform/platform.h"
 
 static struct test_messages messages = TEST_MESSAGES_INIT;

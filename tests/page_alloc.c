@@ -12,8 +12,8 @@
 #include <sys/mman.h>
 #include <time.h>
 
-#include "allocator.h"
-#include "page_alloc.h"
+#include "instance/allocator.h"
+#include "alloc/page_alloc.h"
 
 static struct test_messages messages = TEST_MESSAGES_INIT;
 

@@ -9,7 +9,7 @@
 #include <sched.h>
 #include <sys/mman.h>
 
-#include "pcp.h"
+#include "pcp/pcp.h"
 #include "platform/platform.h"
 
 /* BLOCKS: pageblocks a CPU */

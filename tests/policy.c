@@ -7,7 +7,7 @@
 
 #include <errno.h>
 
-#include "policy.h"
+#include "instance/policy.h"
 
 /* Only its address counts here. */
 struct zone {

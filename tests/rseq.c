@@ -14,7 +14,7 @@
  */
 #include "testing.h"
 
-#include "cpu_stack.h"
+#include "base/cpu_stack.h"
 #include "platform/platform.h"
 #include "platform/rseq.h"
 

@@ -9,8 +9,8 @@
 #include <sys/mman.h>
 #include <time.h>
 
-#include "allocator.h"
-#include "page_alloc.h"
+#include "instance/allocator.h"
+#include "alloc/page_alloc.h"
 #include "platform/platform.h"
 
 #define MIB (UINT64_C(1) << 20)

@@ -13,7 +13,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "debug.h"
+#include "base/debug.h"
 #include "platform/rseq.h"
 #include "quire/debug.h"
 

@@ -17,7 +17,7 @@
 #include <sys/mman.h>
 #include <time.h>
 
-#include "allocator.h"
+#include "instance/allocator.h"
 #include "quire/quire.h"
 
 #define MIB (UINT64_C(1) << 20)

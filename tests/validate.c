@@ -6,7 +6,7 @@
  */
 #include "testing.h"
 
-#include "allocator.h"
+#include "instance/allocator.h"
 
 static struct test_messages messages = TEST_MESSAGES_INIT;
 

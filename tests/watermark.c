@@ -5,7 +5,7 @@
  */
 #include "testing.h"
 
-#include "watermark.h"
+#include "zone/watermark.h"
 
 enum { PAGEBLOCK = 512 };
 

@@ -9,7 +9,7 @@
 #include <sys/mman.h>
 
 #include "platform/platform.h"
-#include "zone.h"
+#include "zone/zone.h"
 
 enum { MAX_ZONES = 2, MAX_BLOCKS = 1200, MAX_LIVE = 4000, BEST = 40 };
 /* Ages stop here, and a block with that many free pages is in full use. */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * What we ask of the compiler, by name. Floor 0.
+ * What we ask of the compiler, by name.
  */
 #ifndef QUIRE_CC_H
 #define QUIRE_CC_H

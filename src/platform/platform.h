@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * The operating system, as the core sees it. Floor 0.
+ * The operating system, as the core sees it.
  *
  * Everything above calls these names and no system call. Functions that can
  * fail return -1 (or NULL) with errno set.

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Restartable sequences over a per-CPU stack. Floor 0.
+ * Restartable sequences over a per-CPU stack.
  *
  * The kernel restarts a registered instruction range from its abort address
  * when the thread is preempted, migrated or signalled inside it; so a read of
@@ -61,11 +61,11 @@ extern __attribute__((visibility("hidden"))) ptrdiff_t rseq_areas[2];
 extern __attribute__((visibility("hidden"))) _Atomic uint64_t rseq_aborts;
 
 #if !QUIRE_HAVE_RSEQ
-#include "platform/rseq_none.h"
+#include "platform/rseq/rseq_none.h"
 #elif defined(__x86_64__)
-#include "platform/rseq_x86_64.h"
+#include "platform/rseq/rseq_x86_64.h"
 #else
-#include "platform/rseq_aarch64.h"
+#include "platform/rseq/rseq_aarch64.h"
 #endif
 
 #endif

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * A model, for spin, of the protocol of src/pcp.c in the rseq way.
+ * A model, for spin, of the protocol of src/pcp/pcp.c in the rseq way.
  *
  * Two threads on two CPUs and as many pages as threads. Each thread allocates a
  * page, frees it, decays a set, again and again, or ends. At any step it may be
@@ -32,7 +32,7 @@
  *                          freely: that covers LOCK_WANTED and RSEQ_SHARES
  *   gather, give_moved     refill
  *   free_slow, trim_*      trim
- *   alloc_last, ask        alloc_held in src/shortage.c, with the drain lock
+ *   alloc_last, ask        alloc_held in src/alloc/shortage.c, with the drain lock
  *   hold, drain, open      pcp_hold_all, set_drain, pcp_release_all; with
  *                          `decay` set_decay of one set
  *   mem[LOCK]              the polled lock; its release is a plain store

@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The front: what quire.h's allocation calls share.
+ */
+#ifndef QUIRE_PAGE_ALLOC_H
+#define QUIRE_PAGE_ALLOC_H
+
+#include <errno.h>
+
+#include "instance/allocator.h"
+
+/*
+ * Between the two the thread is inside a shrinker: its allocations may use the
+ * reserve and neither reclaim nor wait. They nest.
+ */
+void page_alloc_enter_reclaim(void);
+void page_alloc_leave_reclaim(void);
+
+/* How many shrinkers the thread is inside of. */
+extern thread_local_in_handlers unsigned page_alloc_shrinkers;
+
+static inline bool page_alloc_in_reclaim(void)
+{
+	return page_alloc_shrinkers != 0;
+}
+
+/*
+ * Gives up one reference to a live head, any order; frees the block with the
+ * last. Returns 1 if it freed, 0 if others hold it, -1 (EINVAL, reported,
+ * naming `call`) if pfn is no live head, or not of the order the caller says;
+ * NULL: any order is right.
+ */
+int page_alloc_put(struct quire *q, const char *call, pfn_t pfn,
+		   const unsigned *order);
+
+/* EINVAL, counted: the report is the caller's. Always -1. */
+int page_alloc_refuse(struct quire *q);
+/* EINVAL, counted and reported: a descriptor that is none of ours. */
+int page_alloc_refuse_pointer(struct quire *q, const char *call,
+			      const void *pointer);
+/* EINVAL, counted and reported: a page that is not what the call needs; order
+ * is what the caller named, NULL if it named none. */
+int page_alloc_refuse_page(struct quire *q, const char *call, pfn_t pfn,
+			   uint64_t word, const unsigned *order);
+/* Lists idle for decay_ms are drained, if it is time to look; returns how many
+ * CPUs' were. */
+unsigned page_alloc_maintain(struct quire *q);
+
+/* EPERM in a child whose parent owns the memory. */
+static inline int page_alloc_check_fork(const struct quire *q)
+{
+	if (likely(!q->forked))
+		return 0;
+	errno = EPERM;
+	return -1;
+}
+
+#endif

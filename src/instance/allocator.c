@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * All of an allocator at once: holding every list of every zone, the CPU's
+ * node, and how a node's zones stand to their watermarks.
+ *
+ * Who holds everything has the drain lock and then every zone's sets, closed
+ * and fenced (pcp.c): no sequence is under way and none begins, so what is free
+ * lies in the zones once the lists are drained.
+ */
+#include "instance/allocator.h"
+
+#include "platform/platform.h"
+
+bool allocator_hold_locked(struct quire *q, bool drain)
+{
+	bool fenced;
+
+	for (unsigned z = 0; z < q->nr_zones; z++)
+		pcp_close_all(q->pcp[z]);
+	fenced = pcp_fence_all(q->home);
+	for (unsigned z = 0; z < q->nr_zones && fenced && drain; z++)
+		pcp_drain_all(q->pcp[z]);
+	return fenced;
+}
+
+bool allocator_hold(struct quire *q)
+{
+	lock_acquire(&q->drain_lock);
+	return allocator_hold_locked(q, true);
+}
+
+void allocator_release(struct quire *q)
+{
+	for (unsigned z = 0; z < q->nr_zones; z++)
+		pcp_release_all(q->pcp[z]);
+	lock_release(&q->drain_lock);
+}
+
+unsigned allocator_this_node_slow(const struct quire *q)
+{
+	const struct pcp_seat *seat =
+		q->way == QUIRE_WAY_BOUND ? platform_key_get(q->key) : NULL;
+	uint32_t cpu = seat ? seat->cpu : platform_cpu();
+
+	return cpu < q->nr_cpu_nodes ? q->cpu_node[cpu] : 0;
+}
+
+/* Of a zone in which calls stop at their watermarks. */
+static uint64_t missing(struct zone *zone, enum watermark mark)
+{
+	uint64_t floor = watermark_floor(&zone->marks, mark, zone->kind, 0);
+	uint64_t free = zone_usable_pages(zone);
+
+	return free < floor ? floor - free : 0;
+}
+
+uint64_t allocator_shortfall(const struct quire *q, unsigned node)
+{
+	uint64_t sum = 0;
+
+	for (unsigned kind = 0; kind < QUIRE_ZONE_DEVICE; kind++) {
+		struct zone *zone = node_zone(q->nodes, node, kind);
+
+		if (zone)
+			sum += missing(zone, WATERMARK_HIGH);
+	}
+	return sum;
+}
+
+bool allocator_is_low(const struct quire *q, unsigned node)
+{
+	for (unsigned kind = 0; kind < QUIRE_ZONE_DEVICE; kind++) {
+		struct zone *zone = node_zone(q->nodes, node, kind);
+
+		if (zone && missing(zone, WATERMARK_LOW))
+			return true;
+	}
+	return false;
+}
+
+void allocator_balanced(struct quire *q, unsigned node)
+{
+	for (unsigned kind = 0; kind < QUIRE_ZONE_DEVICE; kind++) {
+		struct zone *zone = node_zone(q->nodes, node, kind);
+
+		if (zone)
+			watermark_unboost(&zone->marks);
+	}
+}
