@@ -4,9 +4,12 @@ noinst_LTLIBRARIES += libquire-core.la
 libquire_core_la_SOURCES = \
 	src/platform/backoff.h \
 	src/platform/cc.h \
+	src/platform/fault.c \
+	src/platform/fault.h \
 	src/platform/linux/linux.c \
 	src/platform/linux/linux.h \
 	src/platform/linux/numa.c \
+	src/platform/odds.h \
 	src/platform/platform.h \
 	src/platform/rseq.h \
 	src/platform/rseq/rseq_aarch64.h \
@@ -14,12 +17,14 @@ libquire_core_la_SOURCES = \
 	src/platform/rseq/rseq_x86_64.h \
 	src/base/bits.h \
 	src/base/cpu_stack.h \
-	src/base/debug.c \
-	src/base/debug.h \
 	src/base/holds.c \
 	src/base/holds.h \
 	src/base/lock.c \
 	src/base/lock.h \
+	src/base/report.c \
+	src/base/report.h \
+	src/base/schedule.c \
+	src/base/schedule.h \
 	src/boot/arena.c \
 	src/boot/arena.h \
 	src/boot/memblock.c \

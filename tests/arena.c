@@ -12,7 +12,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/report.h"
 #include "boot/arena.h"
+#include "platform/fault.h"
 #include "platform/platform.h"
 
 #define TWO_MIB (UINT64_C(2) << 20)

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "instance/allocator.h"
+#include "platform/fault.h"
 
 static struct test_messages messages = TEST_MESSAGES_INIT;
 

@@ -17,7 +17,7 @@
 #include <time.h>
 
 #include "instance/allocator.h"
-#include "base/debug.h"
+#include "platform/fault.h"
 #include "platform/platform.h"
 #include "quire/quire.h"
 

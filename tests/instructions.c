@@ -26,6 +26,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/report.h"
+#include "instance/allocator.h"
 #include "platform/rseq.h"
 
 #if !QUIRE_HAVE_RSEQ
@@ -44,9 +46,6 @@ int main(void)
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
-
-#include "instance/allocator.h"
-#include "base/debug.h"
 
 /* The linker takes these before glibc's. */
 const unsigned int __rseq_size = sizeof(struct rseq);

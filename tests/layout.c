@@ -7,6 +7,7 @@
 
 #include <errno.h>
 
+#include "base/report.h"
 #include "instance/layout.h"
 
 #define MIB (UINT64_C(1) << 20)

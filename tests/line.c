@@ -10,10 +10,12 @@
 #include <sched.h>
 #include <time.h>
 
+#include "alloc/want.h"
+#include "base/schedule.h"
 #include "instance/allocator.h"
+#include "platform/fault.h"
 #include "platform/platform.h"
 #include "quire/debug.h"
-#include "alloc/want.h"
 
 enum { PAGES = 1024, LONG_MS = 60000, MS = 1000000 };
 

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "base/lock.h"
+#include "base/report.h"
 
 /* More than the CPUs of most machines that run this. */
 enum { THREADS = 12, MAX_TURNS = 20000 };

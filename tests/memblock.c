@@ -8,7 +8,9 @@
 
 #include <errno.h>
 
+#include "base/report.h"
 #include "boot/memblock.h"
+#include "platform/fault.h"
 
 #define KIB 1024u
 

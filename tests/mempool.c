@@ -12,9 +12,9 @@
 #include <time.h>
 
 #include "instance/allocator.h"
-#include "base/debug.h"
-#include "service/mempool.h"
+#include "platform/fault.h"
 #include "quire/quire.h"
+#include "service/mempool.h"
 
 /* Of a 4 MiB arena. */
 enum { PAGES = 1024 };

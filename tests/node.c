@@ -7,6 +7,7 @@
 
 #include <errno.h>
 
+#include "base/report.h"
 #include "zone/node.h"
 
 /* Ours: node.c knows no more of it than its address. */

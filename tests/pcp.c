@@ -9,7 +9,9 @@
 #include <sched.h>
 #include <sys/mman.h>
 
+#include "base/report.h"
 #include "pcp/pcp.h"
+#include "platform/fault.h"
 #include "platform/platform.h"
 
 /* BLOCKS: pageblocks a CPU */

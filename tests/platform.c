@@ -15,7 +15,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "base/debug.h"
+#include "platform/fault.h"
 #include "platform/platform.h"
 
 #define TWO_MIB ((size_t)2 << 20)

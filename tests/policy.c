@@ -7,6 +7,8 @@
 
 #include <errno.h>
 
+#include "base/report.h"
+#include "base/schedule.h"
 #include "instance/policy.h"
 
 /* Only its address counts here. */

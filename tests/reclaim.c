@@ -10,7 +10,7 @@
 #include <stdatomic.h>
 #include <time.h>
 
-#include "base/debug.h"
+#include "platform/fault.h"
 #include "quire/quire.h"
 
 #define MIB (1ull << 20)

@@ -13,7 +13,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "base/debug.h"
+#include "base/schedule.h"
 #include "platform/rseq.h"
 #include "quire/debug.h"
 

@@ -9,6 +9,7 @@
 #include <sched.h>
 #include <sys/mman.h>
 
+#include "base/report.h"
 #include "zone/zone.h"
 
 enum { MAX_ZONES = 3, NOBODY = -1 };

@@ -8,6 +8,7 @@
 
 #include <sys/mman.h>
 
+#include "base/report.h"
 #include "platform/platform.h"
 #include "zone/zone.h"
 

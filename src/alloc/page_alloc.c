@@ -32,6 +32,8 @@
 
 #include "alloc/shortage.h"
 #include "alloc/want.h"
+#include "base/report.h"
+#include "base/schedule.h"
 
 #define DEFAULT_TYPE QUIRE_TYPE_UNMOVABLE
 /* pfns a bulk call has on its stack at a time */

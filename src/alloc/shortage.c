@@ -21,6 +21,8 @@
 #include <errno.h>
 
 #include "alloc/page_alloc.h"
+#include "base/report.h"
+#include "base/schedule.h"
 #include "platform/platform.h"
 
 /* Rounds of shrinkers that one allocation goes through (Linux:

@@ -20,6 +20,7 @@
 #include <errno.h>
 
 #include "alloc/page_alloc.h"
+#include "base/report.h"
 
 static const struct {
 	unsigned both;

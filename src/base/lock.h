@@ -26,7 +26,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "base/debug.h"
+#include "base/report.h"
 #include "platform/cc.h"
 
 enum lock_rank {

@@ -9,7 +9,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "base/debug.h"
+#include "base/report.h"
 #include "boot/memblock.h"
 #include "quire/quire.h"
 

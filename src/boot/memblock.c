@@ -28,6 +28,8 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include "platform/fault.h"
+
 /* A region array starts on a cache line of its own. */
 enum { ARRAY_ALIGN = 64 };
 

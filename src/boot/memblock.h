@@ -15,7 +15,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "base/debug.h"
+#include "base/report.h"
 
 enum { MEMBLOCK_FIXED_REGIONS = 128 };
 

@@ -10,14 +10,15 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "boot/arena.h"
 #include "base/lock.h"
+#include "base/report.h"
+#include "boot/arena.h"
 #include "instance/line.h"
-#include "map/memmap.h"
-#include "zone/node.h"
 #include "instance/options.h"
+#include "map/memmap.h"
 #include "pcp/pcp.h"
 #include "quire/quire.h"
+#include "zone/node.h"
 #include "zone/zone.h"
 
 enum { HOT_OFFSET = 3072 + 384, COLD_MAX = 2048 };

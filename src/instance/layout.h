@@ -7,7 +7,7 @@
 
 #include <stdint.h>
 
-#include "base/debug.h"
+#include "base/report.h"
 #include "map/memmap.h"
 #include "quire/quire.h"
 

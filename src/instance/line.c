@@ -40,8 +40,9 @@
 #include <errno.h>
 #include <limits.h>
 
-#include "platform/platform.h"
 #include "alloc/want.h"
+#include "base/schedule.h"
+#include "platform/platform.h"
 
 enum waiter_state { WAITER_WAITS, WAITER_LISTENS, WAITER_SERVED };
 

@@ -12,11 +12,12 @@
 #include <stddef.h>
 #include <string.h>
 
-#include "boot/arena.h"
 #include "base/bits.h"
-#include "zone/node.h"
+#include "base/report.h"
+#include "boot/arena.h"
 #include "pcp/pcp.h"
 #include "platform/platform.h"
+#include "zone/node.h"
 
 /* A CPU's number and one more fit 16 bits. */
 enum { MAX_CPUS = UINT16_MAX - 1 };

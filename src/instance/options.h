@@ -7,7 +7,6 @@
 
 #include <stdbool.h>
 
-#include "base/debug.h"
 #include "quire/quire.h"
 
 struct settings {

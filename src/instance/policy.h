@@ -7,10 +7,10 @@
 
 #include <stdint.h>
 
-#include "base/debug.h"
-#include "zone/node.h"
+#include "base/report.h"
 #include "platform/cc.h"
 #include "quire/quire.h"
+#include "zone/node.h"
 
 /* What zone_walk_first() wants. */
 struct choice {

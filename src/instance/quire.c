@@ -12,12 +12,13 @@
 #include <errno.h>
 #include <string.h>
 
-#include "instance/allocator.h"
-#include "config.h"
-#include "instance/layout.h"
 #include "alloc/page_alloc.h"
-#include "platform/platform.h"
+#include "base/report.h"
+#include "instance/allocator.h"
+#include "instance/layout.h"
 #include "instance/policy.h"
+#include "platform/platform.h"
+#include "config.h"
 
 enum { LIVE_LISTED = 16 };
 

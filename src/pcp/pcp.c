@@ -89,6 +89,8 @@
 
 #include <errno.h>
 
+#include "base/schedule.h"
+#include "platform/fault.h"
 #include "platform/platform.h"
 
 /*

@@ -10,8 +10,8 @@
 #include <stdint.h>
 
 #include "base/cpu_stack.h"
-#include "base/debug.h"
 #include "base/lock.h"
+#include "base/report.h"
 #include "map/memmap.h"
 #include "quire/quire.h"
 #include "zone/zone.h"

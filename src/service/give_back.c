@@ -29,6 +29,7 @@
 #include <errno.h>
 
 #include "alloc/page_alloc.h"
+#include "base/report.h"
 #include "platform/platform.h"
 
 /* Looks until a block is old enough: it is so after the delay and a quarter of

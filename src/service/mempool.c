@@ -41,8 +41,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "instance/allocator.h"
 #include "alloc/page_alloc.h"
+#include "base/report.h"
+#include "instance/allocator.h"
+#include "platform/fault.h"
 #include "platform/platform.h"
 
 enum { LOOK_MS = 20 };

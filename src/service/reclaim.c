@@ -60,6 +60,8 @@
 #include <string.h>
 
 #include "alloc/page_alloc.h"
+#include "base/report.h"
+#include "platform/fault.h"
 #include "platform/platform.h"
 
 /* As in Linux: DEF_PRIORITY, SHRINK_BATCH, MAX_RECLAIM_RETRIES. */

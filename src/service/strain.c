@@ -2,7 +2,8 @@
 /* What quire/debug.h promises. */
 #include <errno.h>
 
-#include "base/debug.h"
+#include "base/schedule.h"
+#include "platform/fault.h"
 #include "platform/rseq.h"
 #include "quire/debug.h"
 

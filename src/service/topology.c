@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "alloc/page_alloc.h"
+#include "base/report.h"
 #include "platform/platform.h"
 
 /* Half a second, and what it takes to hold all sets so often. */

@@ -8,8 +8,9 @@
  * that says so. Then the lists: each entry is a parked block of that list, and
  * there are as many entries as parked blocks, so none is listed twice.
  */
-#include "instance/allocator.h"
 #include "alloc/page_alloc.h"
+#include "base/report.h"
+#include "instance/allocator.h"
 
 struct walk {
 	struct quire *q;

@@ -19,7 +19,7 @@
  */
 #include "zone/buddy.h"
 
-#include "base/debug.h"
+#include "base/report.h"
 
 static uint64_t free_units(const struct block *block, unsigned word)
 {

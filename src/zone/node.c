@@ -50,6 +50,8 @@
 #include <limits.h>
 #include <string.h>
 
+#include "base/schedule.h"
+
 void node_default_distances(uint8_t *d, unsigned nr)
 {
 	for (unsigned row = 0; row < nr; row++)

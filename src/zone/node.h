@@ -13,7 +13,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "base/debug.h"
+#include "base/report.h"
 #include "platform/cc.h"
 #include "quire/quire.h"
 

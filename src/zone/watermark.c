@@ -75,7 +75,7 @@
  */
 #include "zone/watermark.h"
 
-#include "base/debug.h"
+#include "base/report.h"
 
 enum { MIN_FREE_LEAST_KIB = 128, MIN_FREE_MOST_KIB = 256 << 10 };
 enum { SCALE_WHOLE = 10000, BOOST_PERCENT = 150, BOOST_PAGEBLOCKS = 4 };

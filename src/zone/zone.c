@@ -69,6 +69,8 @@
  */
 #include "zone/zone.h"
 
+#include "base/schedule.h"
+#include "platform/fault.h"
 #include "zone/buddy.h"
 
 enum { OWNED_MIN_BLOCKS = 8 };

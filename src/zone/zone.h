@@ -11,9 +11,9 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "base/debug.h"
 #include "base/holds.h"
 #include "base/lock.h"
+#include "base/report.h"
 #include "map/memmap.h"
 #include "quire/quire.h"
 #include "zone/watermark.h"

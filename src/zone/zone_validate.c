@@ -3,6 +3,7 @@
  * The invariants of zone.c, checked one by one from the tables as they are. All
  * is recomputed the obvious way: bit by bit, entry by entry.
  */
+#include "base/report.h"
 #include "zone/buddy.h"
 #include "zone/zone.h"
 

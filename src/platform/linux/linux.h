@@ -11,7 +11,7 @@
 #include <stdint.h>
 #include <unistd.h>
 
-#include "base/debug.h"
+#include "platform/fault.h"
 
 static inline bool injected(enum fault_point point, int error)
 {

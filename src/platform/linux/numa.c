@@ -11,12 +11,12 @@
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE 1
 #endif
+#include "platform/fault.h"
+#include "platform/linux/linux.h"
 #include "platform/platform.h"
 
 #include <errno.h>
 #include <unistd.h>
-
-#include "platform/linux/linux.h"
 
 enum { DISTANCE_LOCAL = 10, DISTANCE_REMOTE = 20 };
 
