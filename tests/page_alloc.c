@@ -14,6 +14,7 @@
 
 #include "instance/allocator.h"
 #include "alloc/page_alloc.h"
+#include "alloc/want.h"
 
 static struct test_messages messages = TEST_MESSAGES_INIT;
 
@@ -1706,11 +1707,11 @@ static uint64_t hook_nested(struct quire *q, const struct quire_shrink *want)
 
 	(void)want;
 	hook.calls++;
-	assert_false(page_alloc_in_reclaim());
-	page_alloc_enter_reclaim();
-	page_alloc_enter_reclaim();
-	page_alloc_leave_reclaim();
-	assert_true(page_alloc_in_reclaim());
+	assert_false(alloc_in_reclaim());
+	alloc_enter_reclaim();
+	alloc_enter_reclaim();
+	alloc_leave_reclaim();
+	assert_true(alloc_in_reclaim());
 	while ((hook.pages[hook.n] = quire_alloc_pages(q, 0, 0)))
 		hook.n++;
 	assert_int_equal(hook.n - before, SHORT_MIN);
@@ -1723,8 +1724,8 @@ static uint64_t hook_nested(struct quire *q, const struct quire_shrink *want)
 	while (hook.n > before)
 		assert_int_equal(quire_free_pages(q, hook.pages[--hook.n], 0),
 				 0);
-	page_alloc_leave_reclaim();
-	assert_false(page_alloc_in_reclaim());
+	alloc_leave_reclaim();
+	assert_false(alloc_in_reclaim());
 	return 0;
 }
 

@@ -125,7 +125,7 @@ int quire_page_get(struct quire *q, struct quire_page *page)
 	pfn_t pfn = memmap_pfn(&q->map, page);
 	uint64_t word;
 
-	if (page_alloc_check_fork(q) != 0)
+	if (allocator_check_fork(q) != 0)
 		return -1;
 	if (pfn == PFN_NONE)
 		return page_alloc_refuse_pointer(q, "page_get", page);
@@ -208,7 +208,7 @@ int quire_page_set_private(struct quire *q, struct quire_page *page,
 	pfn_t pfn = memmap_pfn(&q->map, page);
 	uint64_t word;
 
-	if (page_alloc_check_fork(q) != 0)
+	if (allocator_check_fork(q) != 0)
 		return -1;
 	if (pfn == PFN_NONE)
 		return page_alloc_refuse_pointer(q, "page_set_private", page);

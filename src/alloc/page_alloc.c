@@ -94,20 +94,6 @@ int page_alloc_refuse_page(struct quire *q, const char *call, pfn_t pfn,
 	return page_alloc_refuse(q);
 }
 
-/* --- inside a shrinker --- */
-
-thread_local_in_handlers unsigned page_alloc_shrinkers;
-
-void page_alloc_enter_reclaim(void)
-{
-	page_alloc_shrinkers++;
-}
-
-void page_alloc_leave_reclaim(void)
-{
-	page_alloc_shrinkers--;
-}
-
 /* --- alloc --- */
 
 /* All its zones are low. */
@@ -339,7 +325,7 @@ static int put(struct quire *q, const char *call, pfn_t pfn,
 	uint64_t word = page_word(page);
 	bool last;
 
-	if (page_alloc_check_fork(q) != 0)
+	if (allocator_check_fork(q) != 0)
 		return -1;
 	do {
 		if (!page_is_head(word) ||
@@ -565,7 +551,7 @@ int quire_free_exact(struct quire *q, struct quire_page *page, size_t n)
 {
 	pfn_t pfn = memmap_pfn(&q->map, page);
 
-	if (page_alloc_check_fork(q) != 0)
+	if (allocator_check_fork(q) != 0)
 		return -1;
 	if (pfn == PFN_NONE)
 		return page_alloc_refuse_pointer(q, "free_exact", page);
@@ -606,7 +592,7 @@ int quire_drain_all(struct quire *q)
 	bool drained;
 	int error;
 
-	if (page_alloc_check_fork(q) != 0)
+	if (allocator_check_fork(q) != 0)
 		return -1;
 	drained = allocator_hold(q);
 	error = errno;

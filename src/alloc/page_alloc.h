@@ -5,24 +5,7 @@
 #ifndef QUIRE_PAGE_ALLOC_H
 #define QUIRE_PAGE_ALLOC_H
 
-#include <errno.h>
-
 #include "instance/allocator.h"
-
-/*
- * Between the two the thread is inside a shrinker: its allocations may use the
- * reserve and neither reclaim nor wait. They nest.
- */
-void page_alloc_enter_reclaim(void);
-void page_alloc_leave_reclaim(void);
-
-/* How many shrinkers the thread is inside of. */
-extern thread_local_in_handlers unsigned page_alloc_shrinkers;
-
-static inline bool page_alloc_in_reclaim(void)
-{
-	return page_alloc_shrinkers != 0;
-}
 
 /*
  * Gives up one reference to a live head, any order; frees the block with the
@@ -45,14 +28,5 @@ int page_alloc_refuse_page(struct quire *q, const char *call, pfn_t pfn,
 /* Lists idle for decay_ms are drained, if it is time to look; returns how many
  * CPUs' were. */
 unsigned page_alloc_maintain(struct quire *q);
-
-/* EPERM in a child whose parent owns the memory. */
-static inline int page_alloc_check_fork(const struct quire *q)
-{
-	if (likely(!q->forked))
-		return 0;
-	errno = EPERM;
-	return -1;
-}
 
 #endif

@@ -20,7 +20,6 @@
 
 #include <errno.h>
 
-#include "alloc/page_alloc.h"
 #include "base/report.h"
 #include "base/schedule.h"
 #include "platform/platform.h"
@@ -251,17 +250,17 @@ bool shortage_alloc(struct quire *q, struct want *want, unsigned wait_ms,
 			       : fail(q, ENOMEM);
 	if (alloc_held(q, want, pfn))
 		return true;
-	if (want->flags & QUIRE_ATOMIC || page_alloc_in_reclaim())
+	if (want->flags & QUIRE_ATOMIC || alloc_in_reclaim())
 		return fail(q, ENOMEM);
 	if (alloc_reclaiming(q, want, pfn))
 		return true;
-	if (page_alloc_check_fork(q) != 0)
+	if (allocator_check_fork(q) != 0)
 		return fail(q, errno);
 	if (!(want->flags & (QUIRE_WAIT | QUIRE_NOFAIL)))
 		return fail(q, ENOMEM);
 	while (!wait_in_line(q, want, wait_ms, pfn)) {
 		if (!(want->flags & QUIRE_NOFAIL) ||
-		    page_alloc_check_fork(q) != 0)
+		    allocator_check_fork(q) != 0)
 			return fail(q, errno);
 		/* Lists that cannot be shut may be drained the next time. */
 		platform_nap();

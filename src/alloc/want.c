@@ -19,8 +19,19 @@
 
 #include <errno.h>
 
-#include "alloc/page_alloc.h"
 #include "base/report.h"
+
+thread_local_in_handlers unsigned alloc_shrinkers;
+
+void alloc_enter_reclaim(void)
+{
+	alloc_shrinkers++;
+}
+
+void alloc_leave_reclaim(void)
+{
+	alloc_shrinkers--;
+}
 
 static const struct {
 	unsigned both;
@@ -100,7 +111,7 @@ int want_init(struct quire *q, struct want *want, unsigned order,
 	*want = (struct want){ .ask = { .order = order },
 			       .flags = flags,
 			       .highest = QUIRE_ZONE_NORMAL };
-	if (page_alloc_check_fork(q) != 0)
+	if (allocator_check_fork(q) != 0)
 		return -1;
 	if (unlikely(flags || order > QUIRE_MAX_ORDER)) {
 		if (check_flags(q, order, flags) != 0)
@@ -115,7 +126,7 @@ int want_init(struct quire *q, struct want *want, unsigned order,
 		if (flags & QUIRE_CMA)
 			want->ask.may |= ZONE_CMA;
 	}
-	if (unlikely(page_alloc_in_reclaim()))
+	if (unlikely(alloc_in_reclaim()))
 		want->flags |= QUIRE_MEMALLOC;
 	want_choose_nodes(q, want, policy);
 	return 0;

@@ -9,6 +9,21 @@
 #include "instance/policy.h"
 #include "zone/watermark.h"
 
+/*
+ * Between the two the thread is inside a shrinker: its allocations may use the
+ * reserve and neither reclaim nor wait. They nest.
+ */
+void alloc_enter_reclaim(void);
+void alloc_leave_reclaim(void);
+
+/* How many shrinkers the thread is inside of. */
+extern thread_local_in_handlers unsigned alloc_shrinkers;
+
+static inline bool alloc_in_reclaim(void)
+{
+	return alloc_shrinkers != 0;
+}
+
 /* What an allocation wants. */
 struct want {
 	struct zone_ask ask; /* its floor is that of the zone asked */

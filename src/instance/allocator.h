@@ -5,6 +5,7 @@
 #ifndef QUIRE_ALLOCATOR_H
 #define QUIRE_ALLOCATOR_H
 
+#include <errno.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -116,6 +117,15 @@ bool allocator_hold(struct quire *q);
 /* The same by who has the drain lock; without draining, all but that. */
 bool allocator_hold_locked(struct quire *q, bool drain);
 void allocator_release(struct quire *q);
+
+/* EPERM in a child whose parent owns the memory. */
+static inline int allocator_check_fork(const struct quire *q)
+{
+	if (likely(!q->forked))
+		return 0;
+	errno = EPERM;
+	return -1;
+}
 
 unsigned allocator_this_node_slow(const struct quire *q);
 

@@ -12,7 +12,6 @@
 #include <errno.h>
 #include <string.h>
 
-#include "alloc/page_alloc.h"
 #include "base/report.h"
 #include "instance/allocator.h"
 #include "instance/layout.h"
@@ -724,7 +723,7 @@ int quire_cpu_bind(struct quire *q, unsigned n)
 		errno = ENOTSUP;
 		return -1;
 	}
-	if (page_alloc_check_fork(q) != 0)
+	if (allocator_check_fork(q) != 0)
 		return -1;
 	if (n >= q->nr_cpus)
 		return report_invalid(&q->reporter, "cpu_bind: CPU %u of %u", n,

@@ -28,7 +28,6 @@
 
 #include <errno.h>
 
-#include "alloc/page_alloc.h"
 #include "base/report.h"
 #include "platform/platform.h"
 
@@ -271,7 +270,7 @@ static int refuse(struct quire *q, const char *call)
 
 int64_t quire_give_back(struct quire *q, uint64_t bytes)
 {
-	if (page_alloc_check_fork(q) != 0)
+	if (allocator_check_fork(q) != 0)
 		return -1;
 	if (!can_go_back(q))
 		return refuse(q, "give_back");
@@ -307,7 +306,7 @@ int quire_collapse(struct quire *q)
 {
 	int done = 0;
 
-	if (page_alloc_check_fork(q) != 0)
+	if (allocator_check_fork(q) != 0)
 		return -1;
 	if (!can_go_back(q))
 		return refuse(q, "collapse");

@@ -10,7 +10,7 @@ int quire_maintain(struct quire *q)
 {
 	unsigned drained;
 
-	if (page_alloc_check_fork(q) != 0)
+	if (allocator_check_fork(q) != 0)
 		return -1;
 	drained = page_alloc_maintain(q);
 	reclaim_maintain(q);

@@ -42,6 +42,7 @@
 #include <string.h>
 
 #include "alloc/page_alloc.h"
+#include "alloc/want.h"
 #include "base/report.h"
 #include "instance/allocator.h"
 #include "platform/fault.h"
@@ -262,7 +263,7 @@ struct quire_mempool *quire_mempool_create(struct quire *q, unsigned order,
 	struct quire_mempool *pool = NULL;
 	struct quire_page *page;
 
-	if (page_alloc_check_fork(q) != 0)
+	if (allocator_check_fork(q) != 0)
 		return NULL;
 	if (blocks == 0 || order > QUIRE_MAX_ORDER || flags & NOT_FOR_POOLS) {
 		report(&q->reporter,
@@ -421,7 +422,7 @@ struct quire_page *quire_mempool_alloc(struct quire_mempool *pool,
 				       unsigned flags, unsigned wait_ms)
 {
 	const unsigned known = QUIRE_ZERO | QUIRE_WAIT;
-	bool wait = flags & QUIRE_WAIT && !page_alloc_in_reclaim();
+	bool wait = flags & QUIRE_WAIT && !alloc_in_reclaim();
 	struct quire_page *page;
 
 	if (flags & ~known) {
@@ -478,7 +479,7 @@ int quire_mempool_free(struct quire_mempool *pool, struct quire_page *page)
 {
 	pfn_t pfn = memmap_pfn(&pool->q->map, page);
 
-	if (page_alloc_check_fork(pool->q) != 0)
+	if (allocator_check_fork(pool->q) != 0)
 		return -1;
 	if (pfn == PFN_NONE)
 		return page_alloc_refuse_pointer(pool->q, "mempool_free", page);

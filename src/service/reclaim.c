@@ -59,7 +59,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "alloc/page_alloc.h"
+#include "alloc/want.h"
 #include "base/report.h"
 #include "platform/fault.h"
 #include "platform/platform.h"
@@ -313,9 +313,9 @@ static void ask_some(struct reclaim *r, struct call *call, unsigned from,
 		if (i < from || call->stopped & entry->bit)
 			continue;
 		running = entry;
-		page_alloc_enter_reclaim();
+		alloc_enter_reclaim();
 		ask(call, entry);
-		page_alloc_leave_reclaim();
+		alloc_leave_reclaim();
 		running = NULL;
 	}
 	if (entry)
@@ -331,7 +331,7 @@ static uint64_t shrink(struct reclaim *r, const struct quire_shrink *want)
 	unsigned first;
 	int error = errno;
 
-	if (nr == 0 || page_alloc_in_reclaim())
+	if (nr == 0 || alloc_in_reclaim())
 		return 0;
 	first = atomic_fetch_add_explicit(&r->turn, 1, memory_order_relaxed) %
 		nr;
@@ -405,7 +405,7 @@ void reclaim_maintain(struct quire *q)
 {
 	struct reclaim *r = reclaim_of(q);
 
-	if (!r || page_alloc_in_reclaim())
+	if (!r || alloc_in_reclaim())
 		return;
 	for (unsigned node = 0; node < q->nodes->nr; node++)
 		if (allocator_is_low(q, node))
@@ -677,7 +677,7 @@ int quire_shrinker_register(struct quire *q, struct quire_shrinker *shrinker)
 	struct reclaim *r;
 	struct quire *of;
 
-	if (page_alloc_check_fork(q) != 0)
+	if (allocator_check_fork(q) != 0)
 		return -1;
 	if (!shrinker || !shrinker->count || !shrinker->scan) {
 		report(&q->reporter,
@@ -749,7 +749,7 @@ int64_t quire_reclaim(struct quire *q, unsigned node, uint64_t pages)
 					   .pages = pages };
 	struct reclaim *r = reclaim_of(q);
 
-	if (page_alloc_check_fork(q) != 0)
+	if (allocator_check_fork(q) != 0)
 		return -1;
 	if (node >= q->nodes->nr) {
 		report(&q->reporter, "reclaim: node %u of %u", node,
@@ -765,7 +765,7 @@ int quire_reclaim_start(struct quire *q)
 	unsigned n = 0;
 	bool busy = false;
 
-	if (page_alloc_check_fork(q) != 0)
+	if (allocator_check_fork(q) != 0)
 		return -1;
 	lock_acquire(&services_lock);
 	r = reclaim_make_locked(q);

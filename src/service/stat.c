@@ -8,7 +8,6 @@
 #include <string.h>
 
 #include "instance/allocator.h"
-#include "alloc/page_alloc.h"
 
 static uint64_t load(const _Atomic uint64_t *counter)
 {
@@ -61,7 +60,7 @@ int quire_stat(const struct quire *q, struct quire_stat *stat, size_t stat_size)
 int quire_free_runs(struct quire *q, uint64_t runs[QUIRE_NR_ORDERS])
 {
 	memset(runs, 0, QUIRE_NR_ORDERS * sizeof(*runs));
-	if (page_alloc_check_fork(q) != 0)
+	if (allocator_check_fork(q) != 0)
 		return -1;
 	for (unsigned z = 0; z < q->nr_zones; z++)
 		zone_runs(q->zone[z], runs);

@@ -5,8 +5,8 @@
 #include <errno.h>
 #include <string.h>
 
-#include "alloc/page_alloc.h"
 #include "base/report.h"
+#include "instance/allocator.h"
 #include "platform/platform.h"
 
 /* Half a second, and what it takes to hold all sets so often. */
@@ -14,7 +14,7 @@ enum { LOOKS = 10000 };
 
 int quire_set_distances(struct quire *q, const uint8_t *distances)
 {
-	if (page_alloc_check_fork(q) != 0)
+	if (allocator_check_fork(q) != 0)
 		return -1;
 	if (!distances)
 		return report_invalid(&q->reporter,
@@ -214,7 +214,7 @@ int quire_set_mobility(struct quire *q, uint64_t pfn, uint64_t pages,
 	const struct region *region = &q->map.region;
 	int error;
 
-	if (page_alloc_check_fork(q) != 0)
+	if (allocator_check_fork(q) != 0)
 		return -1;
 	if ((unsigned)type >= QUIRE_NR_TYPES || type == QUIRE_TYPE_HIGHATOMIC)
 		return refuse_range(q, pfn, pages, type, EINVAL,

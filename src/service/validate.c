@@ -8,7 +8,6 @@
  * that says so. Then the lists: each entry is a parked block of that list, and
  * there are as many entries as parked blocks, so none is listed twice.
  */
-#include "alloc/page_alloc.h"
 #include "base/report.h"
 #include "instance/allocator.h"
 
@@ -132,7 +131,7 @@ int quire_validate(struct quire *q)
 {
 	struct walk walk = { .q = q };
 
-	if (page_alloc_check_fork(q) != 0)
+	if (allocator_check_fork(q) != 0)
 		return -1;
 	for (unsigned z = 0; z < q->nr_zones; z++) {
 		uint64_t entries = 0, before = walk.parked_blocks;
