@@ -25,6 +25,8 @@ libquire_core_la_SOURCES = \
 	src/base/report.h \
 	src/base/schedule.c \
 	src/base/schedule.h \
+	src/base/wait_queue.c \
+	src/base/wait_queue.h \
 	src/boot/arena.c \
 	src/boot/arena.h \
 	src/boot/memblock.c \
@@ -50,8 +52,6 @@ libquire_core_la_SOURCES = \
 	src/instance/fork.c \
 	src/instance/layout.c \
 	src/instance/layout.h \
-	src/instance/line.c \
-	src/instance/line.h \
 	src/instance/options.c \
 	src/instance/options.h \
 	src/instance/policy.c \

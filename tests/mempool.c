@@ -494,7 +494,7 @@ static void test_freed_past(void **state)
 
 /* --- in line --- */
 
-struct waiter {
+struct caller {
 	struct quire_mempool *pool;
 	unsigned wait_ms, flags;
 	struct quire_page *page;
@@ -505,7 +505,7 @@ struct waiter {
 
 static void *waiter_main(void *arg)
 {
-	struct waiter *w = arg;
+	struct caller *w = arg;
 
 	errno = 0;
 	w->page =
@@ -516,7 +516,7 @@ static void *waiter_main(void *arg)
 }
 
 /* Returns once it stands in line, or has stood there. */
-static void waiter_start(struct waiter *w, struct quire_mempool *pool,
+static void waiter_start(struct caller *w, struct quire_mempool *pool,
 			 unsigned wait_ms)
 {
 	unsigned before = mempool_state(pool).waiting;
@@ -559,7 +559,7 @@ static void test_fifo(void **state)
 	enum { WAITERS = 8 };
 	struct quire *q = create();
 	struct quire_mempool *pool = make(q, 0, 2);
-	struct waiter w[WAITERS] = { { .flags = 0 } };
+	struct caller w[WAITERS] = { { .flags = 0 } };
 	struct quire_page *pages[2];
 	struct hog hog;
 
@@ -605,7 +605,7 @@ static void test_woken(void **state)
 	enum { ROUNDS = 20, SLOW_MS = 10 };
 	struct quire *q = create();
 	struct quire_mempool *pool = make(q, 0, 1);
-	struct waiter w = { .flags = 0 };
+	struct caller w = { .flags = 0 };
 	struct quire_page *page;
 	struct hog hog;
 	int slow = 0;
@@ -636,7 +636,7 @@ static void test_allocator_recovers(void **state)
 {
 	struct quire *q = create();
 	struct quire_mempool *pool = make(q, 0, 1);
-	struct waiter w[2] = { { .flags = 0 } };
+	struct caller w[2] = { { .flags = 0 } };
 	struct quire_page *page;
 	struct hog hog;
 
@@ -681,7 +681,7 @@ static void test_signals(void **state)
 	struct sigaction action = { .sa_handler = tick }, before;
 	struct quire *q = create();
 	struct quire_mempool *pool = make(q, 0, 1);
-	struct waiter w = { .flags = 0 };
+	struct caller w = { .flags = 0 };
 	struct quire_page *page;
 	sigset_t alarms;
 	struct hog hog;
@@ -874,7 +874,7 @@ static void test_fork(void **state)
 {
 	struct quire *q = create();
 	struct quire_mempool *pool = make(q, 0, 1);
-	struct waiter w = { .flags = 0 };
+	struct caller w = { .flags = 0 };
 	struct quire_page *page;
 	struct hog hog;
 	pid_t pid;

@@ -85,7 +85,7 @@ static void give(struct quire *q, size_t n)
 static void destroy(struct quire *q)
 {
 	give(q, nr_pages);
-	assert_int_equal(line_length(&q->line), 0);
+	assert_int_equal(wait_queue_length(&q->page_waiters), 0);
 	for (unsigned z = 0; z < q->nr_zones; z++)
 		assert_int_equal(atomic_load(&q->zone[z]->owed), 0);
 	assert_int_equal(quire_validate(q), 0);
@@ -130,10 +130,10 @@ static void *wait_main(void *arg)
 /* In line, and so after all that comes before it, when this returns. */
 static void join_line(struct waiting *w)
 {
-	uint32_t length = line_length(&w->q->line);
+	uint32_t length = wait_queue_length(&w->q->page_waiters);
 
 	assert_int_equal(pthread_create(&w->thread, NULL, wait_main, w), 0);
-	while (line_length(&w->q->line) == length)
+	while (wait_queue_length(&w->q->page_waiters) == length)
 		nap();
 	while (!atomic_load(&w->q->pcp[0]->shut))
 		nap();
@@ -269,7 +269,7 @@ static uint64_t gate_scan(struct quire_shrinker *shrinker,
 
 	(void)want;
 	(void)n;
-	if (line_length(&gate->q->line) < gate->length ||
+	if (wait_queue_length(&gate->q->page_waiters) < gate->length ||
 	    !pthread_equal(pthread_self(), gate->thread))
 		return QUIRE_SHRINK_STOP;
 	atomic_store(&gate->inside, true);
@@ -304,7 +304,7 @@ static void held_up(bool before)
 	fill(q, 0);
 	assert_int_equal(
 		pthread_create(&first.thread, NULL, nofail_main, &first), 0);
-	while (line_length(&q->line) == 0)
+	while (wait_queue_length(&q->page_waiters) == 0)
 		nap();
 	gate.thread = first.thread;
 	assert_int_equal(quire_shrinker_register(q, &gate.shrinker), 0);
@@ -484,7 +484,7 @@ static uint64_t fork_scan(struct quire_shrinker *shrinker,
 
 	(void)want;
 	(void)n;
-	if (line_length(&forker->q->line) < forker->length)
+	if (wait_queue_length(&forker->q->page_waiters) < forker->length)
 		return QUIRE_SHRINK_STOP;
 	forker->forked = true;
 	fflush(stdout);
@@ -527,7 +527,7 @@ static void test_fork_in_line(void **state)
 	forker_register(&forker, q, 1);
 	page = quire_alloc_pages(q, 0, QUIRE_NOFAIL);
 	if (forker.child)
-		_exit(!page || line_length(&q->line) ||
+		_exit(!page || wait_queue_length(&q->page_waiters) ||
 		      atomic_load(&q->zone[0]->owed) ||
 		      atomic_load(&q->pcp[0]->shut) || quire_validate(q));
 	assert_int_equal(forker.status, 0);

@@ -115,7 +115,7 @@ static bool alloc_want(struct quire *q, struct want *want, unsigned wait_ms,
 {
 	/* Who waits does so behind those who waited before. */
 	bool queue = want->flags & (QUIRE_WAIT | QUIRE_NOFAIL) &&
-		     line_length(&q->line);
+		     wait_queue_length(&q->page_waiters);
 
 	if (want->flags & QUIRE_NOLOCK)
 		return want_alloc(q, want, WATERMARK_MIN, &want_ask_nolock,
@@ -307,10 +307,10 @@ static void take_back(struct quire *q, pfn_t pfn, uint64_t word, bool nolock)
 	(nolock ? pcp_free_nolock : pcp_free)(q->pcp[page_zone(word)],
 					      page_order(word), page_type(word),
 					      pfn);
-	/* Point 2 of line.c: with the fence in line_wait(). */
+	/* Point 2 of wait_queue.c: with the fence in wait_queue_join(). */
 	if (nolock)
 		atomic_thread_fence(memory_order_seq_cst);
-	line_ring(&q->line);
+	wait_queue_notify(&q->page_waiters);
 }
 
 static uint64_t parked(uint64_t word)
@@ -360,7 +360,7 @@ int page_alloc_put(struct quire *q, const char *call, pfn_t pfn,
 static noinline void free_pages_slow(struct quire *q, unsigned order, pfn_t pfn)
 {
 	pcp_free_slow(q->home, order, DEFAULT_TYPE, pfn);
-	line_ring(&q->line);
+	wait_queue_notify(&q->page_waiters);
 }
 
 /* The fast path for types, several nodes, and the other ways. */
@@ -381,7 +381,7 @@ static bool free_to_list(struct quire *q, unsigned order, pfn_t pfn)
 	if (pcp_push(pcp, order, page_type(word), pfn))
 		return true;
 	pcp_free_slow(pcp, order, page_type(word), pfn);
-	line_ring(&q->line);
+	wait_queue_notify(&q->page_waiters);
 	return true;
 }
 
@@ -581,7 +581,7 @@ int quire_free_exact(struct quire *q, struct quire_page *page, size_t n)
 		pfn += now;
 		n -= now;
 	}
-	line_ring(&q->line);
+	wait_queue_notify(&q->page_waiters);
 	return 0;
 }
 

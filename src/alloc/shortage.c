@@ -4,7 +4,7 @@
  * what the flags allow. Then an allocation does in turn:
  *   1. drains every CPU, and asks once more, high-atomic reserves dissolved;
  *   2. has shrinkers free pages, and asks, a few times;
- *   3. waits in line (line.c), or fails.
+ *   3. waits in the queue (wait_queue.c), or fails.
  * Reserves hold: no step goes below the floor that the flags allow.
  *
  * Failure. Before an allocation fails, every CPU's lists and owned blocks of
@@ -13,8 +13,8 @@
  * inside the call.
  *
  * No lock is held while shrinkers run, or by who waits. A shrinker may fork,
- * and its child return here: then the line and what is owed were forgotten, and
- * shared memory is the parent's.
+ * and its child return here: in the child the queue and the promises were
+ * reset, and shared memory is the parent's.
  */
 #include "alloc/shortage.h"
 
@@ -87,7 +87,7 @@ static bool alloc_held(struct quire *q, struct want *want, pfn_t *pfn)
 	allocator_release(q);
 	/* What was reserved may be what others wait for. */
 	if (more)
-		line_ring(&q->line);
+		wait_queue_notify(&q->page_waiters);
 	return ok;
 }
 
@@ -152,14 +152,80 @@ static bool alloc_reclaiming(struct quire *q, struct want *want, pfn_t *pfn)
 
 /* --- waiting --- */
 
-/* What somebody in line wants; not to be asked of lists, which are shut. */
-static bool try_for_waiter(struct quire *q, struct want *want, pfn_t *pfn)
+struct page_waiter {
+	struct waiter waiter;
+	struct quire *q;
+	struct want *want; /* (l) queue's lock, while it waits */
+	pfn_t pfn;	   /* (l) once it is served */
+};
+
+static struct page_waiter *page_waiter(const struct waiter *waiter)
 {
+	return (struct page_waiter *)(uintptr_t)waiter;
+}
+
+/* What somebody waits for; not to be asked of lists, which are shut. */
+static bool serve_waiter(struct waiter *waiter)
+{
+	struct page_waiter *w = page_waiter(waiter);
+
 	do
-		if (want_alloc(q, want, WATERMARK_MIN, &want_ask, pfn))
+		if (want_alloc(w->q, w->want, WATERMARK_MIN, &want_ask,
+			       &w->pfn))
 			return true;
-	while (unreserve(q, want));
+	while (unreserve(w->q, w->want));
 	return false;
+}
+
+/* What could not be had for one need not be asked for again for the next. */
+static bool waits_for_as_much(const struct waiter *waiter,
+			      const struct waiter *failed)
+{
+	return want_covers(page_waiter(waiter)->want,
+			   page_waiter(failed)->want);
+}
+
+/* Somebody who must not fail helps himself meanwhile. */
+static void reclaim_for_waiter(struct waiter *waiter)
+{
+	struct page_waiter *w = page_waiter(waiter);
+	uint32_t nodes = want_reclaim_nodes(w->q, w->want);
+
+	while (nodes)
+		reclaim(w->q, w->want, next_node(w->q, w->want, &nodes));
+}
+
+static const struct wait_ops wait_ops = { .serve = serve_waiter,
+					  .covers = waits_for_as_much };
+static const struct wait_ops nofail_ops = {
+	.serve = serve_waiter,
+	.covers = waits_for_as_much,
+	.idle = reclaim_for_waiter,
+	.idle_ns = UINT64_C(1000000) * NOFAIL_WAIT_MS,
+};
+
+/*
+ * Lists are shut while somebody waits, from after the queue has its length to
+ * after it has none: what is freed goes to the zones, nothing is parked where
+ * nobody looks. Who shuts or opens has the drain lock and goes by the length as
+ * it is then. False, with errno: they cannot be shut.
+ */
+static bool shut_by_length(struct quire *q)
+{
+	bool shut, ok = true;
+
+	lock_acquire(&q->drain_lock);
+	shut = wait_queue_length(&q->page_waiters) != 0;
+	if (shut != q->shut) {
+		ok = allocator_hold_locked(q, shut);
+		for (unsigned z = 0; z < q->nr_zones; z++)
+			pcp_shut(q->pcp[z], shut && ok);
+		for (unsigned z = 0; z < q->nr_zones; z++)
+			pcp_release_all(q->pcp[z]);
+		q->shut = shut && ok;
+	}
+	lock_release(&q->drain_lock);
+	return ok;
 }
 
 /* Not by the zonelist, which can be another one when it is taken back. */
@@ -171,38 +237,45 @@ static void owe(struct quire *q, const struct want *want, uint64_t pages)
 						  memory_order_relaxed);
 }
 
-/* Somebody in line who must not fail helps himself meanwhile. */
-static void reclaim_for_waiter(struct quire *q, struct want *want)
+/* False, with errno: ETIMEDOUT; ENOMEM: lists cannot be shut. */
+static bool wait_shut(struct quire *q, struct page_waiter *me,
+		      const struct wait_ops *ops, uint64_t timeout_ns)
 {
-	uint32_t nodes = want_reclaim_nodes(q, want);
+	struct wait_queue *queue = &q->page_waiters;
+	bool shut, served;
 
-	while (nodes)
-		reclaim(q, want, next_node(q, want, &nodes));
+	wait_queue_join(queue, &me->waiter);
+	shut = shut_by_length(q);
+	served = shut ? wait_queue_wait(queue, &me->waiter, ops, timeout_ns)
+		      : wait_queue_leave(queue, &me->waiter);
+	if (wait_queue_length(queue) == 0)
+		shut_by_length(q);
+	errno = shut ? ETIMEDOUT : ENOMEM;
+	return served;
 }
 
-static bool wait_in_line(struct quire *q, struct want *want, unsigned wait_ms,
-			 pfn_t *pfn)
+static bool wait_for_pages(struct quire *q, struct want *want, unsigned wait_ms,
+			   pfn_t *pfn)
 {
+	struct page_waiter me = { .q = q, .want = want };
 	const uint64_t pages = want_pages(want);
+	const uint64_t ms = wait_ms ? wait_ms : q->wait_ms;
 	const unsigned forks = q->forks;
-	const bool nofail = want->flags & QUIRE_NOFAIL;
-	const struct line_wish wish = {
-		.timeout_ns = nofail ? UINT64_MAX
-				     : UINT64_C(1000000) *
-					       (wait_ms ? wait_ms : q->wait_ms),
-		.try = try_for_waiter,
-		.idle = nofail ? reclaim_for_waiter : NULL,
-		.idle_ns = UINT64_C(1000000) * NOFAIL_WAIT_MS,
-	};
 	bool ok;
 
 	atomic_fetch_add_explicit(&q->waits, 1, memory_order_relaxed);
 	want->in_line = true;
+	/* Calls that do not wait could take each page before the listener has
+	 * woken up. These stay free for others' floors. */
 	owe(q, want, pages);
-	ok = line_wait(q, want, &wish, pfn);
+	if (want->flags & QUIRE_NOFAIL)
+		ok = wait_shut(q, &me, &nofail_ops, UINT64_MAX);
+	else
+		ok = wait_shut(q, &me, &wait_ops, ms * UINT64_C(1000000));
 	if (q->forks == forks)
 		owe(q, want, -pages);
 	want->in_line = false;
+	*pfn = me.pfn;
 	if (!ok)
 		atomic_fetch_add_explicit(&q->timeouts, 1,
 					  memory_order_relaxed);
@@ -258,7 +331,7 @@ bool shortage_alloc(struct quire *q, struct want *want, unsigned wait_ms,
 		return fail(q, errno);
 	if (!(want->flags & (QUIRE_WAIT | QUIRE_NOFAIL)))
 		return fail(q, ENOMEM);
-	while (!wait_in_line(q, want, wait_ms, pfn)) {
+	while (!wait_for_pages(q, want, wait_ms, pfn)) {
 		if (!(want->flags & QUIRE_NOFAIL) ||
 		    allocator_check_fork(q) != 0)
 			return fail(q, errno);

@@ -9,7 +9,7 @@
  * Zones are asked in the order of the zonelist of the node where the call
  * starts; DEVICE zones, which are in none, the nearest first. Each is asked
  * with a floor, the pages that must stay free in it: its watermark less what
- * the flags allow (watermark.c), and what is owed to calls in line (line.c)
+ * the flags allow (watermark.c), and what is owed to calls that wait
  * unless this is one of them. The zone compares under its own lock.
  *
  * Zonelists are walked without a lock, while they are rebuilt too (node.c): who

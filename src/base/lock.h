@@ -35,7 +35,7 @@ enum lock_rank {
 	LOCK_RANK_POOL = -5,	 /* mempool.c: a pool */
 	LOCK_RANK_ZONELIST = -4, /* who builds zonelists */
 	LOCK_RANK_REGISTRY = -3, /* the list of allocators, for fork */
-	LOCK_RANK_LINE = -2,	 /* calls that wait for pages */
+	LOCK_RANK_WAITERS = -2,	 /* calls that wait for pages */
 	LOCK_RANK_DRAIN = -1,	 /* one drainer at a time */
 	LOCK_RANK_PCP = 0,	 /* zero-filled memory is a free pcp lock */
 	LOCK_RANK_ZONE = 1,

@@ -13,8 +13,8 @@
 
 #include "base/lock.h"
 #include "base/report.h"
+#include "base/wait_queue.h"
 #include "boot/arena.h"
-#include "instance/line.h"
 #include "instance/options.h"
 #include "map/memmap.h"
 #include "pcp/pcp.h"
@@ -61,10 +61,10 @@ struct quire {
 	unsigned nr_zones;		    /* (c) */
 	unsigned decay_ms, wait_ms;	    /* (c) */
 	struct quire_policy policy;	    /* (c) but its turn */
-	struct line line;		    /* calls that wait for pages */
-	bool shut; /* (d) lists are, for somebody waits in line */
-	struct lock zonelist_lock;	   /* who rebuilds zonelists */
-	struct hooks hooks;		   /* (a) */
+	struct wait_queue page_waiters;	    /* calls that wait for pages */
+	bool shut;		   /* (d) lists are, for somebody waits */
+	struct lock zonelist_lock; /* who rebuilds zonelists */
+	struct hooks hooks;	   /* (a) */
 	struct reclaim *_Atomic reclaimer; /* (a) reclaim.c's */
 	_Atomic uint64_t reclaims, reclaimed, waits, timeouts; /* (a) */
 	_Atomic uint64_t given_back;			       /* (a) bytes */

@@ -85,7 +85,6 @@ static void forget_threads(struct quire *q)
 {
 	lock_init(&q->zonelist_lock, LOCK_RANK_ZONELIST);
 	nodes_build(q->nodes);
-	line_init(&q->line);
 	q->shut = false;
 	for (unsigned z = 0; z < q->nr_zones; z++) {
 		pcp_shut(q->pcp[z], false);
@@ -99,6 +98,8 @@ static void fork_child(void)
 	platform_rseq_after_fork();
 	for (struct quire *q = registry; q; q = q->next_registered) {
 		q->forks++;
+		lock_init(&q->page_waiters.lock, LOCK_RANK_WAITERS);
+		wait_queue_reset(&q->page_waiters);
 		if (!q->arena.private) {
 			q->forked = true;
 			q->fast_orders = 0;

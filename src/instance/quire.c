@@ -511,7 +511,7 @@ static int lay_out(struct quire *q, const struct plan *plan,
 	};
 	lock_init(&q->drain_lock, LOCK_RANK_DRAIN);
 	lock_init(&q->zonelist_lock, LOCK_RANK_ZONELIST);
-	line_init(&q->line);
+	wait_queue_init(&q->page_waiters, LOCK_RANK_WAITERS);
 	tell_arena(q, plan);
 	init_nodes(q, plan, t);
 	tell_zones(q, plan);

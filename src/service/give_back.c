@@ -182,7 +182,7 @@ static uint64_t give(struct quire *q, unsigned min_age, uint64_t most)
 			lock_acquire(&q->drain_lock);
 			more = give_batch(q, q->zone[z], &ask, &left);
 			lock_release(&q->drain_lock);
-			line_ring(&q->line);
+			wait_queue_notify(&q->page_waiters);
 		} while (more);
 	}
 	atomic_fetch_add_explicit(&q->given_back, most - left,

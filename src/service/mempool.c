@@ -4,22 +4,22 @@
  *
  * Model: Linux's mempool (mm/mempool.c). A pool owns `blocks` blocks from the
  * start. An allocation takes what the allocator has at once, else one of the
- * reserve, else it stands in line. What comes back goes to the first in line,
- * else to the reserve until that is full again, else to the allocator. So as
- * long as those who have blocks give them back some day, everybody in line gets
- * one, whatever the rest of the program holds.
+ * reserve, else it waits. What comes back goes to the reserve until that is
+ * full again, and from there to who waits, else to the allocator. So as long as
+ * those who have blocks give them back some day, everybody who waits gets one,
+ * whatever the rest of the program holds.
  *
- * Invariants, under the pool's lock: somebody stands in line only while the
- * reserve is empty; blocks that are out were handed out and are not back, a
- * block on its way to somebody in line, or to the allocator, included. So a
- * pool of which none is out is nobody's but its owner's.
+ * Invariants, under the pool's lock: somebody waits only while the reserve is
+ * empty; blocks that are out were handed out and are not back, a block on its
+ * way to a waiter, or to the allocator, included. So a pool of which none is
+ * out is nobody's but its owner's.
  *
- * The line. A block is handed over under the lock: `page` is set and the one in
- * line taken out of it, so the first to come is the first to be served, and who
- * runs out of time at that moment has it. Who calls while others stand in line
- * and gets a block from the allocator hands it to the first of them; who stands
- * there looks at the allocator himself, too, every LOOK_MS, for it may have
- * pages again while the pool's own stay away.
+ * Waiting. The pool's lock is that of its wait queue, and who brings a block to
+ * the reserve serves the queue before the lock is left. So the first to come is
+ * the first to be served, and who runs out of time at that moment has it. Who
+ * calls while others wait and gets a block from the allocator brings it to the
+ * reserve, too; the first in the queue looks at the allocator himself, every
+ * LOOK_MS, for it may have pages again while the pool's own stay away.
  *
  * Misuse. A block in the reserve is a live block as far as the allocator knows.
  * Its private word says where in the reserve it is, and the entry there points
@@ -31,7 +31,7 @@
  * few stores; neither is held when the allocator is called, but for references.
  * pools_lock, then pools by ascending address; below all locks of the core.
  *
- * Fork. All are held over it. In the child nobody stands in line; a block that
+ * Fork. All are held over it. In the child nobody waits; a block that
  * another thread had just been handed, or was just handing back to the
  * allocator, stays out.
  */
@@ -44,6 +44,7 @@
 #include "alloc/page_alloc.h"
 #include "alloc/want.h"
 #include "base/report.h"
+#include "base/wait_queue.h"
 #include "instance/allocator.h"
 #include "platform/fault.h"
 #include "platform/platform.h"
@@ -53,78 +54,31 @@ enum { LOOK_MS = 20 };
 /* Of the pool as a whole; waiting and retrying are its own. */
 #define NOT_FOR_POOLS (QUIRE_WAIT | QUIRE_NOFAIL | QUIRE_NOLOCK | QUIRE_NORETRY)
 
-/* (l) the pool's lock, (a) atomic */
-struct waiter {
-	struct waiter *next;	 /* (l) */
-	struct quire_page *page; /* (l) handed over; NULL: in line */
-	_Atomic uint32_t served; /* (a) 1 once page is set */
-};
-
-/* (c) constant, (l) lock, (p) pools_lock */
+/* (c) constant, (l) queue.lock, (p) pools_lock */
 struct quire_mempool {
-	struct lock lock;
+	struct wait_queue queue;       /* its lock is the pool's */
 	struct quire *q;	       /* (c) */
 	unsigned order, flags, blocks; /* (c) */
 	unsigned reserved;	       /* (l) */
 	struct quire_page **reserve;   /* (l) [0, reserved) */
 	uint64_t out;		       /* (l) */
-	struct waiter *first, **last;  /* (l) in line */
 	struct quire_mempool *next;    /* (p) by address */
 };
 
 static struct lock pools_lock = LOCK_INIT(LOCK_RANK_POOLS);
 static struct quire_mempool *pools; /* (p) */
 
+/* (c) constant, (l) the pool's lock */
+struct pool_waiter {
+	struct waiter waiter;
+	struct quire_mempool *pool; /* (c) */
+	struct quire_page *page;    /* (l) once it is served */
+};
+
 static int fail(int error)
 {
 	errno = error;
 	return -1;
-}
-
-/* --- the line --- */
-
-static void line_reset(struct quire_mempool *pool)
-{
-	pool->first = NULL;
-	pool->last = &pool->first;
-}
-
-static void line_join_locked(struct quire_mempool *pool, struct waiter *waiter)
-{
-	*pool->last = waiter;
-	pool->last = &waiter->next;
-}
-
-static void line_leave_locked(struct quire_mempool *pool, struct waiter *waiter)
-{
-	struct waiter **at = &pool->first;
-
-	while (*at != waiter)
-		at = &(*at)->next;
-	*at = waiter->next;
-	if (!*at)
-		pool->last = at;
-}
-
-/* The first in line has the page; returns the word to wake him by. */
-static _Atomic uint32_t *line_serve_locked(struct quire_mempool *pool,
-					   struct quire_page *page)
-{
-	struct waiter *waiter = pool->first;
-
-	line_leave_locked(pool, waiter);
-	waiter->page = page;
-	/* release: partner of the acquire in wait_in_line(). */
-	atomic_store_explicit(&waiter->served, 1, memory_order_release);
-	return &waiter->served;
-}
-
-/* The lock is left. The word may be gone: then nobody sleeps on it, or somebody
- * else looks once more. */
-static void wake(_Atomic uint32_t *served)
-{
-	if (served)
-		platform_unpark(served, 1);
 }
 
 /* --- the reserve --- */
@@ -164,35 +118,69 @@ static struct quire_page *reserve_take_locked(struct quire_mempool *pool)
 	return NULL;
 }
 
+/* --- waiting --- */
+
+static bool serve_waiter(struct waiter *waiter)
+{
+	struct pool_waiter *me = (struct pool_waiter *)waiter;
+
+	me->page = reserve_take_locked(me->pool);
+	me->pool->out += me->page != NULL;
+	return me->page;
+}
+
+static void look(struct waiter *waiter);
+
+static const struct wait_ops wait_ops = {
+	.serve = serve_waiter,
+	.idle = look,
+	.idle_ns = LOOK_MS * UINT64_C(1000000),
+};
+
 /*
  * A block that is out comes home. The lock is held, and left. -1: the allocator
  * refused it; it is still out.
  */
 static int come_home_locked(struct quire_mempool *pool, struct quire_page *page)
 {
-	_Atomic uint32_t *served = NULL;
-	bool surplus = false;
+	const bool surplus = pool->reserved == pool->blocks;
 
-	if (pool->first) {
-		quire_page_clear_flags(page, UINT16_MAX);
-		served = line_serve_locked(pool, page);
-	} else if (pool->reserved < pool->blocks) {
+	if (!surplus) {
 		pool->out--;
 		reserve_put_locked(pool, page);
-	} else {
-		surplus = true;
+		wait_queue_serve_locked(&pool->queue, &wait_ops);
 	}
-	lock_release(&pool->lock);
-	wake(served);
+	lock_release(&pool->queue.lock);
 	if (!surplus)
 		return 0;
 	/* It is out until the allocator has it: nobody destroys the pool. */
 	if (quire_free_pages(pool->q, page, pool->order) != 0)
 		return -1;
-	lock_acquire(&pool->lock);
+	lock_acquire(&pool->queue.lock);
 	pool->out--;
-	lock_release(&pool->lock);
+	lock_release(&pool->queue.lock);
 	return 0;
+}
+
+/* The first in the queue asks the allocator; what it has goes to the first. */
+static void look(struct waiter *waiter)
+{
+	struct quire_mempool *pool = ((struct pool_waiter *)waiter)->pool;
+	struct quire_page *page;
+	bool first;
+
+	lock_acquire(&pool->queue.lock);
+	first = pool->queue.first == waiter;
+	lock_release(&pool->queue.lock);
+	if (!first)
+		return;
+	page = quire_alloc_pages(pool->q, pool->order,
+				 (pool->flags & ~QUIRE_ZERO) | QUIRE_NORETRY);
+	if (!page)
+		return;
+	lock_acquire(&pool->queue.lock);
+	pool->out++;
+	come_home_locked(pool, page);
 }
 
 /* --- create and destroy --- */
@@ -247,12 +235,11 @@ static struct quire_mempool *pool_make(struct quire *q, unsigned order,
 		free(pool);
 		return NULL;
 	}
-	lock_init(&pool->lock, LOCK_RANK_POOL);
+	wait_queue_init(&pool->queue, LOCK_RANK_POOL);
 	pool->q = q;
 	pool->order = order;
 	pool->flags = flags;
 	pool->blocks = blocks;
-	line_reset(pool);
 	return pool;
 }
 
@@ -298,9 +285,9 @@ int quire_mempool_destroy(struct quire_mempool *pool)
 {
 	uint64_t out;
 
-	lock_acquire(&pool->lock);
+	lock_acquire(&pool->queue.lock);
 	out = pool->out;
-	lock_release(&pool->lock);
+	lock_release(&pool->queue.lock);
 	if (out && !pool->q->forked) {
 		report(&pool->q->reporter,
 		       "mempool_destroy: %llu blocks of order %u are out",
@@ -315,8 +302,8 @@ int quire_mempool_destroy(struct quire_mempool *pool)
 /* --- allocation --- */
 
 /*
- * What the allocator has at once. While others stand in line the first of them
- * gets it, and the allocator is asked again. NULL, with errno: it has nothing.
+ * What the allocator has at once. While others wait it goes to them, and the
+ * allocator is asked again. NULL, with errno: it has nothing.
  */
 static struct quire_page *take_at_once(struct quire_mempool *pool,
 				       unsigned flags)
@@ -325,96 +312,38 @@ static struct quire_page *take_at_once(struct quire_mempool *pool,
 
 	while ((page = quire_alloc_pages(pool->q, pool->order,
 					 flags | QUIRE_NORETRY))) {
-		_Atomic uint32_t *served = NULL;
-
-		lock_acquire(&pool->lock);
+		lock_acquire(&pool->queue.lock);
 		pool->out++;
-		if (pool->first)
-			served = line_serve_locked(pool, page);
-		lock_release(&pool->lock);
-		if (!served)
+		if (wait_queue_length(&pool->queue) == 0) {
+			lock_release(&pool->queue.lock);
 			return page;
-		wake(served);
+		}
+		come_home_locked(pool, page);
 	}
 	return NULL;
 }
 
-/* The first in line asks the allocator; what it has goes to the first. */
-static void look(struct quire_mempool *pool, const struct waiter *waiter)
-{
-	struct quire_page *page;
-	bool first;
-
-	lock_acquire(&pool->lock);
-	first = pool->first == waiter;
-	lock_release(&pool->lock);
-	if (!first)
-		return;
-	page = quire_alloc_pages(pool->q, pool->order,
-				 (pool->flags & ~QUIRE_ZERO) | QUIRE_NORETRY);
-	if (!page)
-		return;
-	lock_acquire(&pool->lock);
-	pool->out++;
-	come_home_locked(pool, page);
-}
-
-static bool is_served(struct waiter *waiter)
-{
-	/* acquire: partner of the release in line_serve_locked(). */
-	return atomic_load_explicit(&waiter->served, memory_order_acquire);
-}
-
-/* NULL, and no longer in line: time ran out. */
-static struct quire_page *wait_in_line(struct quire_mempool *pool,
-				       struct waiter *waiter, uint64_t ms)
-{
-	const uint64_t slice = LOOK_MS * UINT64_C(1000000);
-	uint64_t now = platform_ns(), end = now + ms * 1000000;
-	uint64_t next = now + slice;
-
-	while (!is_served(waiter) && now < end) {
-		uint64_t until = next < end ? next : end;
-
-		platform_park_for(&waiter->served, 0, until - now);
-		now = platform_ns();
-		/* Woken, or a signal: the next look is when it was to be. */
-		if (now < until)
-			continue;
-		look(pool, waiter);
-		now = platform_ns();
-		next = now + slice;
-	}
-	if (is_served(waiter))
-		return waiter->page;
-	lock_acquire(&pool->lock);
-	if (!waiter->page)
-		line_leave_locked(pool, waiter);
-	lock_release(&pool->lock);
-	errno = ETIMEDOUT;
-	return waiter->page;
-}
-
-/* From the reserve, or in line for it; NULL, with errno: nothing. */
+/* From the reserve, or after waiting for it; NULL, with errno: nothing. */
 static struct quire_page *take_own(struct quire_mempool *pool, bool wait,
 				   unsigned wait_ms)
 {
-	struct waiter waiter = { .next = NULL };
+	const uint64_t ms = wait_ms ? wait_ms : pool->q->wait_ms;
+	struct pool_waiter me = { .pool = pool };
 	struct quire_page *page;
 
-	lock_acquire(&pool->lock);
+	lock_acquire(&pool->queue.lock);
 	page = reserve_take_locked(pool);
 	if (page)
 		pool->out++;
 	else if (wait)
-		line_join_locked(pool, &waiter);
-	lock_release(&pool->lock);
+		wait_queue_join_locked(&pool->queue, &me.waiter);
+	lock_release(&pool->queue.lock);
 	if (page)
 		return page;
-	if (wait)
-		return wait_in_line(pool, &waiter,
-				    wait_ms ? wait_ms : pool->q->wait_ms);
-	errno = ENOMEM;
+	if (wait && wait_queue_wait(&pool->queue, &me.waiter, &wait_ops,
+				    ms * UINT64_C(1000000)))
+		return me.page;
+	errno = wait ? ETIMEDOUT : ENOMEM;
 	return NULL;
 }
 
@@ -483,9 +412,9 @@ int quire_mempool_free(struct quire_mempool *pool, struct quire_page *page)
 		return -1;
 	if (pfn == PFN_NONE)
 		return page_alloc_refuse_pointer(pool->q, "mempool_free", page);
-	lock_acquire(&pool->lock);
+	lock_acquire(&pool->queue.lock);
 	if (check_locked(pool, pfn) != 0) {
-		lock_release(&pool->lock);
+		lock_release(&pool->queue.lock);
 		return -1;
 	}
 	return come_home_locked(pool, page);
@@ -495,12 +424,11 @@ struct mempool_state mempool_state(struct quire_mempool *pool)
 {
 	struct mempool_state state = { .waiting = 0 };
 
-	lock_acquire(&pool->lock);
+	lock_acquire(&pool->queue.lock);
 	state.out = pool->out;
 	state.reserved = pool->reserved;
-	for (struct waiter *w = pool->first; w; w = w->next)
-		state.waiting++;
-	lock_release(&pool->lock);
+	state.waiting = wait_queue_length(&pool->queue);
+	lock_release(&pool->queue.lock);
 	return state;
 }
 
@@ -510,20 +438,20 @@ static void fork_prepare(void)
 {
 	lock_acquire(&pools_lock);
 	for (struct quire_mempool *pool = pools; pool; pool = pool->next)
-		lock_acquire(&pool->lock);
+		lock_acquire(&pool->queue.lock);
 }
 
 static void fork_parent(void)
 {
 	for (struct quire_mempool *pool = pools; pool; pool = pool->next)
-		lock_release(&pool->lock);
+		lock_release(&pool->queue.lock);
 	lock_release(&pools_lock);
 }
 
 static void fork_child(void)
 {
 	for (struct quire_mempool *pool = pools; pool; pool = pool->next)
-		line_reset(pool);
+		wait_queue_reset(&pool->queue);
 	fork_parent();
 }
 

@@ -13,7 +13,7 @@
 struct mempool_state {
 	uint64_t out;	   /* (s) blocks with callers */
 	unsigned reserved; /* (s) in the reserve */
-	unsigned waiting;  /* (s) in line */
+	unsigned waiting;  /* (s) calls */
 };
 
 struct mempool_state mempool_state(struct quire_mempool *pool);

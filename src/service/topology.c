@@ -199,7 +199,7 @@ static int set_range(struct quire *q, uint32_t first, uint32_t end,
 			error = EBUSY;
 		allocator_release(q);
 		/* Pages that could not be had before. */
-		line_ring(&q->line);
+		wait_queue_notify(&q->page_waiters);
 		if (error)
 			return error;
 		if (first < end)

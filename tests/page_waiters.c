@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * The line of calls that wait for pages, in all three ways of being a CPU: who
- * is served and in which order, that no free is missed however it is done, and
- * that nothing of the line is left when the last one has gone.
+ * Calls that wait for pages, in all three ways of being a CPU: who is served
+ * and in which order, that no free is missed however it is done, and that
+ * nothing of the wait is left when the last one has gone.
  */
 #include "testing.h"
 
@@ -94,11 +94,11 @@ static void take_all(void)
 }
 
 /* As if nobody had ever waited. */
-static void expect_no_line(void)
+static void expect_nobody_waits(void)
 {
-	assert_int_equal(line_length(&f.q->line), 0);
-	assert_null(f.q->line.first);
-	assert_null(f.q->line.last);
+	assert_int_equal(wait_queue_length(&f.q->page_waiters), 0);
+	assert_null(f.q->page_waiters.first);
+	assert_null(f.q->page_waiters.last);
 	assert_false(f.q->shut);
 	for (unsigned z = 0; z < f.q->nr_zones; z++) {
 		assert_int_equal(atomic_load(&f.q->zone[z]->owed), 0);
@@ -108,7 +108,7 @@ static void expect_no_line(void)
 
 static void stop(void)
 {
-	expect_no_line();
+	expect_nobody_waits();
 	while (f.n)
 		if (f.pages[--f.n])
 			assert_int_equal(quire_free_pages(f.q, f.pages[f.n], 0),
@@ -152,7 +152,7 @@ static void nap(void)
 
 static void wait_for_length(uint32_t n)
 {
-	while (line_length(&f.q->line) != n)
+	while (wait_queue_length(&f.q->page_waiters) != n)
 		nap();
 	/* Until lists are shut as well. */
 	lock_acquire(&f.q->drain_lock);
@@ -161,11 +161,11 @@ static void wait_for_length(uint32_t n)
 		nap();
 }
 
-/* In line when this returns. */
-static void join_line(struct waiting *w, unsigned order, unsigned flags,
-		      unsigned ms)
+/* In the queue when this returns. */
+static void join_queue(struct waiting *w, unsigned order, unsigned flags,
+		       unsigned ms)
 {
-	uint32_t length = line_length(&f.q->line);
+	uint32_t length = wait_queue_length(&f.q->page_waiters);
 
 	*w = (struct waiting){ .order = order, .flags = flags, .ms = ms };
 	assert_int_equal(pthread_create(&w->thread, NULL, wait_main, w), 0);
@@ -220,7 +220,7 @@ static void test_arrival(void **state)
 	start();
 	take_all();
 	for (int i = 0; i < WAITERS; i++)
-		join_line(&w[i], 0, 0, LONG_MS);
+		join_queue(&w[i], 0, 0, LONG_MS);
 	for (int i = 0; i < WAITERS; i++) {
 		give_one();
 		expect_served(&w[i]);
@@ -248,7 +248,7 @@ static void test_arrival_at_once(void **state)
 	while (f.n < PAGES - WAITERS)
 		assert_non_null(f.pages[f.n++] = quire_alloc_pages(f.q, 0, 0));
 	for (int i = 0; i < WAITERS; i++)
-		join_line(&w[i], 0, 0, LONG_MS);
+		join_queue(&w[i], 0, 0, LONG_MS);
 	assert_int_equal(quire_free_exact(f.q, run, WAITERS), 0);
 	for (int i = 0; i < WAITERS; i++) {
 		expect_served(&w[i]);
@@ -270,22 +270,22 @@ static void test_large_blocks_nobody(void **state)
 	assert_non_null(block);
 	while (f.n < PAGES - 16)
 		keep(quire_alloc_pages(f.q, 0, 0));
-	join_line(&large, 4, 0, LONG_MS);
+	join_queue(&large, 4, 0, LONG_MS);
 	for (size_t i = 0; i < TEST_LENGTH(flags); i++) {
-		join_line(&small, 0, flags[i], LONG_MS);
+		join_queue(&small, 0, flags[i], LONG_MS);
 		give_one();
 		expect_served(&small);
 		expect_waits(&large);
 		keep(small.page);
 	}
-	assert_int_equal(line_length(&f.q->line), 1);
+	assert_int_equal(wait_queue_length(&f.q->page_waiters), 1);
 	assert_int_equal(quire_free_pages(f.q, block, 4), 0);
 	expect_served(&large);
 	assert_int_equal(quire_free_pages(f.q, large.page, 4), 0);
 	stop();
 }
 
-/* Whoever serves wakes the first as well, though no bell has rung. */
+/* Whoever serves wakes the first as well, though nobody was notified. */
 static void test_served_by_another(void **state)
 {
 	struct waiting first, large;
@@ -294,7 +294,7 @@ static void test_served_by_another(void **state)
 	(void)state;
 	start();
 	take_all();
-	join_line(&first, 0, 0, LONG_MS);
+	join_queue(&first, 0, 0, LONG_MS);
 	expect_waits(&first);
 	pfn = (pfn_t)quire_page_to_pfn(f.q, f.pages[--f.n]);
 	pcp_free_direct(f.q->pcp[0], 0, 1, &pfn);
@@ -324,8 +324,8 @@ static void test_zones(void **state)
 					 QUIRE_MOVABLE | QUIRE_MEMALLOC)))
 		keep(page);
 	assert_int_equal(f.n, PAGES);
-	join_line(&normal, 0, 0, LONG_MS);
-	join_line(&movable, 0, QUIRE_MOVABLE, LONG_MS);
+	join_queue(&normal, 0, 0, LONG_MS);
+	join_queue(&movable, 0, QUIRE_MOVABLE, LONG_MS);
 	/* Of the upper zone, which the first may not use. */
 	for (unsigned i = 0; i < PAGES; i++)
 		if (page_zone(page_word(f.pages[i])) == 1) {
@@ -371,7 +371,7 @@ static void test_timeout(void **state)
 				 0);
 		expect_timed_out(&w);
 		assert_true(w.ns < (uint64_t)ms[i] * MS + 20ull * 1000 * MS);
-		expect_no_line();
+		expect_nobody_waits();
 	}
 	assert_int_equal(stat_now().waits, 3);
 	assert_int_equal(stat_now().timeouts, 3);
@@ -403,7 +403,7 @@ static void test_timeout_default(void **state)
 	stop();
 }
 
-/* The first in line gives up; the next one listens in its place. */
+/* The first in the queue gives up; the next one listens in its place. */
 static void test_first_gives_up(void **state)
 {
 	struct waiting first, second, third;
@@ -411,9 +411,9 @@ static void test_first_gives_up(void **state)
 	(void)state;
 	start();
 	take_all();
-	join_line(&first, 0, 0, 300);
-	join_line(&second, 0, 0, LONG_MS);
-	join_line(&third, 0, 0, LONG_MS);
+	join_queue(&first, 0, 0, 300);
+	join_queue(&second, 0, 0, LONG_MS);
+	join_queue(&third, 0, 0, LONG_MS);
 	expect_timed_out(&first);
 	wait_for_length(2);
 	give_one();
@@ -434,10 +434,10 @@ static void test_others_give_up(void **state)
 	(void)state;
 	start();
 	take_all();
-	join_line(&w[0], 0, 0, LONG_MS);
-	join_line(&w[1], 0, 0, 300);
-	join_line(&w[2], 0, 0, LONG_MS);
-	join_line(&w[3], 0, 0, 300);
+	join_queue(&w[0], 0, 0, LONG_MS);
+	join_queue(&w[1], 0, 0, 300);
+	join_queue(&w[2], 0, 0, LONG_MS);
+	join_queue(&w[3], 0, 0, 300);
 	expect_timed_out(&w[1]);
 	expect_timed_out(&w[3]);
 	wait_for_length(2);
@@ -467,7 +467,7 @@ static void test_fence_fails(void **state)
 	assert_null(w.page);
 	assert_int_equal(w.error, ENOMEM);
 	assert_true(w.ns < (uint64_t)LONG_MS * MS);
-	expect_no_line();
+	expect_nobody_waits();
 	messages.count = 0;
 	/* And lists are in use. */
 	give_one();
@@ -597,11 +597,11 @@ static void test_ways_to_free(void **state)
 	for (int by = 0; by < FREE_WAYS; by++) {
 		struct waiting w;
 
-		join_line(&w, 0, 0, LONG_MS);
+		join_queue(&w, 0, 0, LONG_MS);
 		free_by((enum free_by)by, &w);
 		expect_served(&w);
 		keep(w.page);
-		expect_no_line();
+		expect_nobody_waits();
 	}
 	handle(SIG_DFL);
 	assert_int_equal(atomic_load(&spoilt), 0);
@@ -623,11 +623,11 @@ static void test_owed(void **state)
 	(void)state;
 	start();
 	take_all();
-	join_line(&w[0], 0, 0, LONG_MS);
-	join_line(&w[1], 0, 0, LONG_MS);
+	join_queue(&w[0], 0, 0, LONG_MS);
+	join_queue(&w[1], 0, 0, LONG_MS);
 	assert_int_equal(atomic_load(&f.q->zone[0]->owed), 2);
-	/* Nobody is served as long as the line stands still. */
-	lock_acquire(&f.q->line.lock);
+	/* Nobody is served as long as the queue stands still. */
+	lock_acquire(&f.q->page_waiters.lock);
 	for (int i = 0; i < 2; i++) {
 		give_one();
 		for (size_t k = 0; k < TEST_LENGTH(flags); k++) {
@@ -650,7 +650,7 @@ static void test_owed(void **state)
 		assert_non_null(page);
 		assert_int_equal(quire_free_pages(f.q, page, 0), 0);
 	}
-	lock_release(&f.q->line.lock);
+	lock_release(&f.q->page_waiters.lock);
 	for (int i = 0; i < 2; i++) {
 		expect_served(&w[i]);
 		keep(w[i].page);
@@ -658,7 +658,7 @@ static void test_owed(void **state)
 	stop();
 }
 
-/* Lists are shut as long as there is a line, and open when it is gone. */
+/* Lists are shut as long as somebody waits, and open when nobody does. */
 static void test_shut(void **state)
 {
 	struct waiting w[2];
@@ -670,8 +670,8 @@ static void test_shut(void **state)
 	give_one();
 	assert_int_equal(stat_now().pages_parked, 1);
 	f.pages[f.n++] = quire_alloc_pages(f.q, 0, 0);
-	join_line(&w[0], 9, 0, 200);
-	join_line(&w[1], 9, 0, 400);
+	join_queue(&w[0], 9, 0, 200);
+	join_queue(&w[1], 9, 0, 400);
 	for (int i = 0; i < 2; i++) {
 		assert_true(f.q->shut);
 		give_one();
@@ -679,7 +679,7 @@ static void test_shut(void **state)
 		assert_int_equal(stat_now().pages_free, 1 + i);
 		expect_timed_out(&w[i]);
 	}
-	expect_no_line();
+	expect_nobody_waits();
 	give_one();
 	assert_int_equal(stat_now().pages_parked, 1);
 	block = quire_alloc_pages(f.q, 0, 0);
@@ -695,7 +695,7 @@ static void test_shut(void **state)
 enum { ROUNDS = TEST_SANITIZED ? 300 : 3000, NR_TEAMS = 4 };
 
 /* One page that goes from a waiter to a freer and back: nobody else's free, or
- * coming into the line, makes up for a wake-up that is lost. */
+ * coming into the queue, makes up for a wake-up that is lost. */
 struct team {
 	struct quire_page *_Atomic box;
 	_Atomic uint64_t lost;
@@ -838,28 +838,28 @@ static void *free_main(void *arg)
 	return NULL;
 }
 
-static bool finds_nothing(struct quire *q, struct want *want, pfn_t *pfn)
+static bool finds_nothing(struct waiter *waiter)
 {
-	(void)q, (void)want, (void)pfn;
+	(void)waiter;
 	while (!atomic_load(&freeing.done))
 		nap();
 	return false;
 }
 
-/* In line until the free is over; asks once. */
+/* In the queue until the free is over; looks once. */
 static void *join_main(void *arg)
 {
-	const struct line_wish wish = { .timeout_ns = 1, .try = finds_nothing };
-	struct want want = { .from = { .nodes = NODES_ALL } };
-	pfn_t pfn;
+	const struct wait_ops ops = { .serve = finds_nothing };
+	struct waiter waiter;
 
 	(void)arg;
-	if (line_wait(f.q, &want, &wish, &pfn) || errno != ETIMEDOUT)
+	wait_queue_join(&f.q->page_waiters, &waiter);
+	if (wait_queue_wait(&f.q->page_waiters, &waiter, &ops, 1))
 		abort();
 	return NULL;
 }
 
-/* Who joins while a free has its page in hand hears the bell. */
+/* Who joins while a free has its page in hand is told of it. */
 static void test_join_during_free(void **state)
 {
 	static void (*const frees[])(void) = { free_one, free_block, free_run };
@@ -868,7 +868,7 @@ static void test_join_during_free(void **state)
 	(void)state;
 	start();
 	for (size_t i = 0; i < TEST_LENGTH(frees); i++) {
-		uint32_t bell = atomic_load(&f.q->line.bell);
+		uint32_t events = atomic_load(&f.q->page_waiters.events);
 
 		freeing = (struct freeing){ .free = frees[i] };
 		if (frees[i] == free_block)
@@ -885,52 +885,23 @@ static void test_join_during_free(void **state)
 		atomic_store(&freeing.stop, true);
 		assert_int_equal(pthread_create(&joiner, NULL, join_main, NULL),
 				 0);
-		while (line_length(&f.q->line) == 0)
+		while (wait_queue_length(&f.q->page_waiters) == 0)
 			nap();
 		zone_unlock(f.q->zone[0]);
 		pthread_join(freeing.thread, NULL);
 		pthread_join(joiner, NULL);
-		assert_int_equal(atomic_load(&f.q->line.bell), bell + 1);
-		expect_no_line();
+		assert_int_equal(atomic_load(&f.q->page_waiters.events),
+				 events + 1);
+		expect_nobody_waits();
 	}
 	stop();
 }
 
-static _Atomic bool asked, enough;
-
-static bool finds_enough(struct quire *q, struct want *want, pfn_t *pfn)
+/* Each free notifies while somebody waits, if for more than it brings; and who
+ * held all sets leaves the lists shut. */
+static void test_every_free_notifies(void **state)
 {
-	(void)q, (void)want;
-	*pfn = 0;
-	atomic_store(&asked, true);
-	return atomic_load(&enough);
-}
-
-/* Who asks is in line, and has shut the lists. */
-static void wait_until_asked(void)
-{
-	while (!atomic_load(&asked))
-		nap();
-}
-
-static void *unserved_main(void *arg)
-{
-	const struct line_wish wish = { .timeout_ns = UINT64_MAX,
-					.try = finds_enough };
-	struct want want = { .from = { .nodes = NODES_ALL } };
-	pfn_t pfn;
-
-	(void)arg;
-	if (!line_wait(f.q, &want, &wish, &pfn))
-		abort();
-	return NULL;
-}
-
-/* Each free rings while somebody is in line, and whoever held all sets leaves
- * the lists shut. */
-static void test_every_free_rings(void **state)
-{
-	struct waiting w = { .page = NULL };
+	struct waiting w;
 	cpu_set_t all, one;
 
 	(void)state;
@@ -944,114 +915,25 @@ static void test_every_free_rings(void **state)
 	sched_setaffinity(0, sizeof(one), &one);
 	give_one();
 	keep(quire_alloc_pages(f.q, 0, 0));
-	atomic_store(&asked, false);
-	atomic_store(&enough, false);
-	assert_int_equal(pthread_create(&w.thread, NULL, unserved_main, NULL),
-			 0);
-	wait_until_asked();
+	join_queue(&w, 9, 0, LONG_MS);
 	for (int by = 0; by < FREE_WAYS; by++) {
-		uint32_t bell = atomic_load(&f.q->line.bell);
+		uint32_t events = atomic_load(&f.q->page_waiters.events);
 
 		if (by == BY_WAITERS_SIGNAL)
 			continue;
 		free_by((enum free_by)by, &w);
-		assert_int_equal(atomic_load(&f.q->line.bell), bell + 1);
+		assert_int_equal(atomic_load(&f.q->page_waiters.events),
+				 events + 1);
 		assert_int_equal(quire_drain_all(f.q), 0);
 	}
 	assert_int_equal(stat_now().pages_parked, 0);
-	atomic_store(&enough, true);
-	line_ring_slow(&f.q->line);
-	pthread_join(w.thread, NULL);
+	expect_waits(&w);
+	while (f.n)
+		give_one();
+	expect_served(&w);
+	assert_int_equal(quire_free_pages(f.q, w.page, 9), 0);
 	sched_setaffinity(0, sizeof(all), &all);
 	handle(SIG_DFL);
-	stop();
-}
-
-enum { LATE_PFN = 77, LATE_ROUNDS = 200 };
-
-/* One listens, the other's time is over when it joins. */
-struct pair {
-	struct want listens, late;
-	_Atomic bool asks, gone; /* the late one */
-	_Atomic bool served;	 /* by the other */
-};
-
-static struct pair pair;
-static _Thread_local bool is_late;
-
-/* When the late one has asked for itself the other is there to serve it. */
-static bool serve_late(struct quire *q, struct want *want, pfn_t *pfn)
-{
-	if (want == &pair.listens)
-		return finds_enough(q, want, pfn);
-	if (is_late) {
-		atomic_store(&pair.asks, true);
-		wait_for_sleeper(&q->line.lock);
-		return false;
-	}
-	*pfn = LATE_PFN;
-	atomic_store(&pair.served, true);
-	return true;
-}
-
-static void *listen_main(void *arg)
-{
-	const struct line_wish wish = { .timeout_ns = UINT64_MAX,
-					.try = serve_late };
-	pfn_t pfn;
-
-	(void)arg;
-	if (!line_wait(f.q, &pair.listens, &wish, &pfn))
-		abort();
-	return NULL;
-}
-
-static void *late_main(void *arg)
-{
-	const struct line_wish wish = { .timeout_ns = 0, .try = serve_late };
-	pfn_t *pfn = arg;
-
-	is_late = true;
-	if (!line_wait(f.q, &pair.late, &wish, pfn))
-		*pfn = PFN_NONE;
-	atomic_store(&pair.gone, true);
-	return NULL;
-}
-
-/* Served after the time is over and before it has left: that counts. */
-static void test_served_as_it_leaves(void **state)
-{
-	pthread_t listener, late;
-	unsigned served = 0;
-
-	(void)state;
-	start();
-	pair = (struct pair){ .listens.ask.order = 4 };
-	atomic_store(&asked, false);
-	atomic_store(&enough, false);
-	assert_int_equal(pthread_create(&listener, NULL, listen_main, NULL), 0);
-	wait_until_asked();
-	schedule_arm(4, 1);
-	for (int i = 0; i < LATE_ROUNDS; i++) {
-		pfn_t pfn = 0;
-
-		atomic_store(&pair.asks, false);
-		atomic_store(&pair.gone, false);
-		atomic_store(&pair.served, false);
-		assert_int_equal(pthread_create(&late, NULL, late_main, &pfn),
-				 0);
-		while (!atomic_load(&pair.asks) && !atomic_load(&pair.gone))
-			sched_yield();
-		line_ring_slow(&f.q->line);
-		pthread_join(late, NULL);
-		assert_int_equal(pfn, pair.served ? LATE_PFN : PFN_NONE);
-		served += pair.served;
-	}
-	schedule_arm(0, 0);
-	printf("# %u of %d were served\n", served, LATE_ROUNDS);
-	atomic_store(&enough, true);
-	line_ring_slow(&f.q->line);
-	pthread_join(listener, NULL);
 	stop();
 }
 
@@ -1165,8 +1047,9 @@ static int child_forgets(void)
 {
 	struct quire_page *page = f.pages[f.n - 1];
 
-	if (line_length(&f.q->line) || f.q->line.first || f.q->shut ||
-	    atomic_load(&f.q->zone[0]->owed) || atomic_load(&f.q->pcp[0]->shut))
+	if (wait_queue_length(&f.q->page_waiters) || f.q->page_waiters.first ||
+	    f.q->shut || atomic_load(&f.q->zone[0]->owed) ||
+	    atomic_load(&f.q->pcp[0]->shut))
 		return 1;
 	if (quire_free_pages(f.q, page, 0))
 		return 2;
@@ -1192,8 +1075,8 @@ static void test_fork(void **state)
 	/* So that lists are set up. */
 	give_one();
 	keep(quire_alloc_pages(f.q, 0, 0));
-	join_line(&w[0], 0, 0, LONG_MS);
-	join_line(&w[1], 0, 0, LONG_MS);
+	join_queue(&w[0], 0, 0, LONG_MS);
+	join_queue(&w[1], 0, 0, LONG_MS);
 	fflush(NULL);
 	pid = fork();
 	if (pid == 0)
@@ -1202,7 +1085,7 @@ static void test_fork(void **state)
 	assert_int_equal(waitpid(pid, &status, 0), pid);
 	assert_true(WIFEXITED(status));
 	assert_int_equal(WEXITSTATUS(status), 0);
-	assert_int_equal(line_length(&f.q->line), 2);
+	assert_int_equal(wait_queue_length(&f.q->page_waiters), 2);
 	for (int i = 0; i < 2; i++) {
 		give_one();
 		expect_served(&w[i]);
@@ -1225,8 +1108,7 @@ int main(void)
 	for (size_t i = 0; i < TEST_LENGTH(ways); i++) {
 		const struct CMUnitTest steps[] = {
 			in_way(test_join_during_free, &ways[i]),
-			in_way(test_every_free_rings, &ways[i]),
-			in_way(test_served_as_it_leaves, &ways[i]),
+			in_way(test_every_free_notifies, &ways[i]),
 		};
 		const struct CMUnitTest tests[] = {
 			in_way(test_arrival, &ways[i]),
@@ -1248,13 +1130,13 @@ int main(void)
 		};
 
 		printf("# way %s\n", quire_way_name(ways[i]));
-		failed += cmocka_run_group_tests_name("line, step by step",
-						      steps, NULL, NULL);
-		/* In a line that is broken each wait takes its minute. */
+		failed += cmocka_run_group_tests_name(
+			"page waiters, step by step", steps, NULL, NULL);
+		/* In a queue that is broken each wait takes its minute. */
 		if (failed)
 			break;
-		failed +=
-			cmocka_run_group_tests_name("line", tests, NULL, NULL);
+		failed += cmocka_run_group_tests_name("page waiters", tests,
+						      NULL, NULL);
 	}
 	return failed != 0;
 }
