@@ -28,6 +28,21 @@ const struct quire_bench_adapter *adapter_at(unsigned i)
 	return adapters[i];
 }
 
+const struct quire_bench_adapter *
+adapter_today(const struct quire_bench_adapter *adapter)
+{
+	static const char then[] = "baseline-", now[] = "quire-";
+	const char *way = adapter->name + sizeof(then) - 1;
+
+	if (strncmp(adapter->name, then, sizeof(then) - 1) != 0)
+		return adapter;
+	for (unsigned i = 0; adapters[i]; i++)
+		if (strncmp(adapters[i]->name, now, sizeof(now) - 1) == 0 &&
+		    strcmp(adapters[i]->name + sizeof(now) - 1, way) == 0)
+			return adapters[i];
+	return adapter;
+}
+
 int adapter_usable(const struct quire_bench_adapter *adapter)
 {
 	errno = 0;
@@ -56,28 +71,34 @@ static const char *adapter_fault(const struct quire_bench_adapter *adapter)
 	return NULL;
 }
 
+const char *adapter_add(const struct quire_bench_adapter *adapter)
+{
+	const char *fault = adapter_fault(adapter);
+	unsigned count = 0;
+
+	while (adapters[count])
+		count++;
+	if (!fault && count == MAX_ADAPTERS)
+		fault = "there are too many adapters";
+	if (!fault)
+		adapters[count] = adapter;
+	return fault;
+}
+
 static const char *load(const char *path)
 {
 	const struct quire_bench_adapter *adapter;
 	const char *fault;
-	unsigned count = 0;
 	void *library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
 
 	if (!library)
 		return dlerror();
 	adapter = dlsym(library, "quire_bench_plugin");
-	fault = adapter ? adapter_fault(adapter)
+	fault = adapter ? adapter_add(adapter)
 			: "it does not define quire_bench_plugin";
-	while (adapters[count])
-		count++;
-	if (!fault && count == MAX_ADAPTERS)
-		fault = "there are too many adapters";
-	if (fault) {
+	if (fault)
 		dlclose(library);
-		return fault;
-	}
-	adapters[count] = adapter;
-	return NULL;
+	return fault;
 }
 
 static int is_library(const struct dirent *entry)

@@ -33,6 +33,13 @@ extern const struct quire_bench_adapter adapter_tbbmalloc;
 /* The i-th adapter, NULL after the last; the floor is the first. */
 const struct quire_bench_adapter *adapter_at(unsigned i);
 
+/* Of baseline-X that is quire-X, of any other adapter itself. */
+const struct quire_bench_adapter *
+adapter_today(const struct quire_bench_adapter *adapter);
+
+/* Adds an adapter after the others. NULL, or why it cannot be used. */
+const char *adapter_add(const struct quire_bench_adapter *adapter);
+
 /*
  * Adds what the shared libraries in a folder define; each that cannot be used
  * is named on stderr. Returns how many there are, -1 if the folder cannot be

@@ -3,7 +3,7 @@
 // Registers the cases with Google Benchmark: every option of it can be given;
 // those below are defaults. An iteration is a round, of which the C part says
 // how long it took. After the run come the tables, what quire promises and
-// whether it keeps it, and quire beside the floor.
+// whether it keeps it, and quire beside the baseline and beside the floor.
 #include <benchmark/benchmark.h>
 
 #include <algorithm>
@@ -30,7 +30,7 @@ const char *const usage =
 	"usage: quire-bench [OPTION]...\n"
 	"  --full             all cases (default: those of two minutes)\n"
 	"  --adapters=FOLDER  measure every adapter in FOLDER/*.so too\n"
-	"  --out=FOLDER       write bench.json, bench.tsv and bench.txt there\n"
+	"  --out=FOLDER       write bench.json, bench.txt and *.tsv there\n"
 	"  --filter=REGEX     only cases whose name this finds; a - before "
 	"it:\n"
 	"                     only others\n"
@@ -367,6 +367,7 @@ void write_text(FILE *out)
 {
 	report_text(out);
 	reach_text(out);
+	baseline_text(out);
 }
 
 bool write_files(const options &o)
@@ -376,7 +377,8 @@ bool write_files(const options &o)
 		void (*write)(FILE *);
 	} files[] = { { "/bench.txt", write_text },
 		      { "/bench.tsv", report_values },
-		      { "/reach.tsv", reach_values } };
+		      { "/reach.tsv", reach_values },
+		      { "/baseline.tsv", baseline_values } };
 
 	for (const auto &file : files) {
 		const std::string path = o.out + file.name;

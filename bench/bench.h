@@ -63,9 +63,11 @@ struct bench_result {
 	double parked;	 /* pages in lists after the round, or 0 */
 };
 
+/* The case whose questions are asked: today's, for one of the baseline. */
+struct bench_case bench_today(const struct bench_case *c);
 /*
  * Whether a case is worth measuring: in all of the suite, or in its version of
- * about two minutes.
+ * about two minutes. The baseline is measured where today's library is.
  */
 int bench_planned(const struct bench_case *c, int full);
 /* Numbers of threads: the i-th, 0 after the last. */
@@ -98,6 +100,10 @@ double results_ns(const struct bench_case *c);
 /* Medians of the results, as text for people or as tab-separated values. */
 void report_text(FILE *out);
 void report_values(FILE *out);
+
+/* Today's library beside the baseline; nothing if none was measured. */
+void baseline_text(FILE *out);
+void baseline_values(FILE *out);
 
 /* What quire promises, and whether these results keep it; the same two ways. */
 void reach_text(FILE *out);

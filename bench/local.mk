@@ -13,6 +13,7 @@ bench_parts = bench/bench.h \
 	bench/adapter-mutex-buddy.c \
 	bench/adapter-quire.c \
 	bench/adapter-tls-stack.c \
+	bench/baseline.c \
 	bench/histogram.c bench/histogram.h bench/ticks.h \
 	bench/progress.c \
 	bench/reach.c \
@@ -37,6 +38,13 @@ check_PROGRAMS += bench/reach-test
 TESTS += bench/reach-test
 bench_reach_test_SOURCES = bench/reach-test.c $(bench_parts)
 bench_reach_test_LDADD = libquire.la bench/libtls-stack.la \
+	bench/libadapter-dpdk.la -ldl
+
+# What baseline.c makes of results, and which cases the baseline is asked for.
+check_PROGRAMS += bench/baseline-test
+TESTS += bench/baseline-test
+bench_baseline_test_SOURCES = bench/baseline-test.c $(bench_parts)
+bench_baseline_test_LDADD = libquire.la bench/libtls-stack.la \
 	bench/libadapter-dpdk.la -ldl
 
 # The floor is called through a shared library, as quire is; -rpath makes one

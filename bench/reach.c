@@ -355,6 +355,8 @@ int reach_needs(const struct bench_case *c)
 
 unsigned reach_repetitions(const struct bench_case *c)
 {
+	const struct bench_case today = bench_today(c);
+
 	for (unsigned i = 0; i < MEASURES; i++) {
 		const struct measure *measure = &measures[i];
 
@@ -362,7 +364,7 @@ unsigned reach_repetitions(const struct bench_case *c)
 		    measure->get != paired_beside)
 			continue;
 		for (unsigned f = 0; f < FIGURES; f++)
-			if (figure_is(&measure->figures[f], c))
+			if (figure_is(&measure->figures[f], &today))
 				return REPETITIONS;
 	}
 	return 0;

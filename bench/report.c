@@ -36,8 +36,7 @@ void report_values(FILE *out)
 
 /* --- text --- */
 
-/* A time in four characters or so, or a dash. */
-static void put_ns(FILE *out, double ns)
+void report_ns(FILE *out, double ns)
 {
 	if (ns <= 0)
 		fprintf(out, " %8s", "-");
@@ -137,20 +136,20 @@ static void put_details(FILE *out, const struct columns *columns,
 			else
 				fprintf(out, " %8s", "-");
 		}
-	put_ns(out, MEDIAN(e, latencies[0]));
-	put_ns(out, MEDIAN(e, latencies[1]));
-	put_ns(out, MEDIAN(e, latencies[2]));
-	put_ns(out, MOST(e, latencies[3]));
+	report_ns(out, MEDIAN(e, latencies[0]));
+	report_ns(out, MEDIAN(e, latencies[1]));
+	report_ns(out, MEDIAN(e, latencies[2]));
+	report_ns(out, MOST(e, latencies[3]));
 	if (has_phases(columns->workload)) {
-		put_ns(out, MEDIAN(e, phases[0]));
-		put_ns(out, MEDIAN(e, phases[1]));
+		report_ns(out, MEDIAN(e, phases[0]));
+		report_ns(out, MEDIAN(e, phases[1]));
 	}
 	if (columns->workload->extra)
 		fprintf(out, " %8.3f", MEDIAN(e, extra));
 	if (has_holds(columns->workload)) {
 		fputs("  ", out);
-		put_ns(out, MEDIAN(e, holds[0]));
-		put_ns(out, MOST(e, holds[1]));
+		report_ns(out, MEDIAN(e, holds[0]));
+		report_ns(out, MOST(e, holds[1]));
 	}
 	fputc('\n', out);
 }
@@ -196,7 +195,7 @@ static void put_table(FILE *out, const struct columns *columns)
 		for (unsigned i = 0; i < columns->count; i++) {
 			const struct results *e = cell(columns, adapter, i);
 
-			put_ns(out, e ? MEDIAN(e, ns) : 0);
+			report_ns(out, e ? MEDIAN(e, ns) : 0);
 		}
 		put_details(out, columns, first);
 	}

@@ -127,17 +127,30 @@ double results_most(const struct results *results, size_t offset)
 	return most;
 }
 
-double results_ratio(const struct results *over, const struct results *under,
-		     size_t offset)
+struct ratios results_ratios(const struct results *over,
+			     const struct results *under, size_t offset)
 {
 	double values[MAX_REPETITIONS];
+	struct ratios ratios = { 0, 0, 0, 0 };
 	unsigned n = 0;
 
 	for (unsigned i = 0; i < over->count && i < under->count; i++)
 		if (figure(over, i, offset) > 0 && figure(under, i, offset) > 0)
 			values[n++] = figure(over, i, offset) /
 				      figure(under, i, offset);
-	return median(values, n);
+	if (n == 0)
+		return ratios;
+	ratios.median = median(values, n);
+	ratios.low = values[(n - 1) / 4];
+	ratios.high = values[n - 1 - (n - 1) / 4];
+	ratios.count = n;
+	return ratios;
+}
+
+double results_ratio(const struct results *over, const struct results *under,
+		     size_t offset)
+{
+	return results_ratios(over, under, offset).median;
 }
 
 double results_ns(const struct bench_case *c)

@@ -24,9 +24,23 @@ const struct results *results_at(unsigned i);
  */
 double results_median(const struct results *results, size_t offset);
 double results_most(const struct results *results, size_t offset);
-/* The median of the i-th result's figure divided by the i-th of the other. */
+/*
+ * The i-th result's figure divided by the i-th of the other: the median, and
+ * between which two the middle half lies (of fewer than five, all).
+ */
+struct ratios {
+	double median, low, high;
+	unsigned count;
+};
+
+struct ratios results_ratios(const struct results *over,
+			     const struct results *under, size_t offset);
+/* The median alone. */
 double results_ratio(const struct results *over, const struct results *under,
 		     size_t offset);
+
+/* A time in nine columns, or a dash. */
+void report_ns(FILE *out, double ns);
 
 #define MEDIAN(results, member)                                                \
 	results_median(results, offsetof(struct bench_result, member))
