@@ -1,7 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: BSD-2-Clause
 # An adapter of one's own: the example in quire/bench.h compiles as a user would
-# compile it, and quire-bench measures it; what is no adapter is named.
+# compile it, and quire-bench measures it; what is no adapter is named. Then
+# bench/baseline.sh: it builds a library whose calls stay in it, or nothing.
 top=${top_srcdir:-$(dirname "$0")/..}
 build=${top_builddir:-$top}
 bench=$build/bench/quire-bench
@@ -33,6 +34,13 @@ echo '#include <quire/bench.h>' >"$work/user.c"
 ${CC:-cc} -std=c99 -pedantic -Wall -Wextra -Werror -fsyntax-only \
 	-I"$top/include" "$work/user.c"
 result $? 'the header stands alone in C99'
+
+mkdir "$work/top"
+SANITIZER_FLAGS='' top_srcdir=$work/top sh "$top/bench/baseline.sh" \
+	"$work/baseline" 2>"$work/log"
+[ $? -eq 77 ] && grep -q '^the baseline is skipped: ' "$work/log" &&
+	[ -z "$(find "$work" -name 'baseline*')" ]
+result $? 'a baseline without a history is skipped'
 
 why=
 grep -q '^BENCHMARK_LIBS = .' "$build/Makefile" || why='no Google Benchmark'
@@ -84,4 +92,65 @@ else
 		END { exit !(touched && taken > 0.99) }' "$work/dpdk/bench.tsv"
 	result $? 'DPDK hands out all it has'
 fi
+
+# --- the baseline beside today's library ---
+
+make_baseline() { # [VARIABLE=VALUE...]
+	${MAKE:-make} -C "$build" baseline "$@" >"$work/log" 2>&1
+}
+
+make_baseline
+status=$?
+why=$(sed -n 's/^the baseline is skipped: //p' "$work/log")
+if [ -n "$why" ]; then
+	skip 'the baseline is measured' "$why"
+	echo "1..$tests"
+	exit 0
+fi
+cat "$work/log"
+result $status 'the baseline is built'
+
+! make_baseline CC=false BASELINE="$work/broken" &&
+	grep -q '^the baseline is not built: ' "$work/log" &&
+	[ -z "$(find "$work" -name 'broken*')" ]
+result $? 'a baseline that cannot be built leaves nothing behind'
+
+"$bench" --adapters "$build/bench/baseline/adapters" --out="$work/beside" \
+	--repetitions=1 --slice-ms=5 \
+	--filter='^pair/(quire|baseline)-.*/order:0/threads:1$' \
+	>"$work/log" 2>&1
+status=$?
+cat "$work/log"
+[ $status -eq 0 ] && [ "$(wc -l <"$work/beside/baseline.tsv")" -eq 4 ] &&
+	grep -q '^Beside the baseline' "$work/beside/bench.txt"
+result $? 'the baseline is measured beside the library'
+
+# Each library calls itself, also where one public function calls another: the
+# loader tells which definition it took.
+calls_stay() { # [LD_PRELOAD=LIBRARY]
+	rm -f "$work"/bindings.*
+	env "$@" LD_DEBUG=bindings LD_DEBUG_OUTPUT="$work/bindings" "$bench" \
+		--list --adapters "$build/bench/baseline/adapters" >/dev/null
+	cat "$work"/bindings.* | awk '
+	/binding file .* symbol `quire_/ && !/quire_bench_plugin/ {
+		from = /\/(libquire-)?baseline[^\/]*\.so \[[0-9]*\] to /
+		to = / to [^ ]*\/libquire-baseline\.so /
+		crossed += from != to
+		within += / file [^ ]*\/libquire-baseline\.so .* to /
+	}
+	END { exit crossed ? 1 : within ? 0 : 2 }'
+}
+calls_stay
+result $? 'calls within the baseline stay there'
+
+# A name without a version is taken for every version.
+echo 'int quire_alloc_pages(void) { return 0; }' >"$work/other.c"
+${CC:-cc} -shared -fPIC -o "$work/other.so" "$work/other.c"
+calls_stay LD_PRELOAD="$work/other.so"
+[ $? -eq 1 ]
+result $? 'and where they do not, it is seen'
+LD_PRELOAD=$work/other.so "$bench" --filter='^pair/baseline-rseq/order:0/' \
+	--adapters "$build/bench/baseline/adapters" >"$work/log" 2>&1
+grep -q '^baseline-rseq is skipped: ' "$work/log"
+result $? 'the adapter sees it too'
 echo "1..$tests"

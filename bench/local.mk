@@ -58,24 +58,46 @@ bench_libadapter_dpdk_la_SOURCES = bench/adapter-dpdk.c
 bench_libadapter_dpdk_la_CFLAGS = $(AM_CFLAGS) $(DPDK_CFLAGS)
 bench_libadapter_dpdk_la_LIBADD = $(DPDK_LIBS)
 
-# Of two minutes, and all of it; the results are in bench-results/.
+# Of two minutes, and all of it; the results are in bench-results/. Where the
+# baseline cannot be built, the rest is measured.
 bench: bench/quire-bench$(EXEEXT)
+	@$(build_baseline) || :
 	@$(srcdir)/scripts/bench-run $(builddir) $(BENCH_FLAGS)
 bench-full: bench/quire-bench$(EXEEXT)
+	@$(build_baseline) || :
 	@$(srcdir)/scripts/bench-run $(builddir) --full $(BENCH_FLAGS)
+# Only today's library and the baseline.
+bench-baseline: bench/quire-bench$(EXEEXT)
+	@$(build_baseline)
+	@$(srcdir)/scripts/bench-baseline $(builddir) $(BENCH_FLAGS)
 else
-bench bench-full:
+bench bench-full bench-baseline:
 	@echo 'configure found no C++ compiler or no Google Benchmark' \
 		'(Debian: g++ libbenchmark-dev)' >&2; exit 1
 endif
 
+# The library as it was at one commit, and adapters for it.
+BASELINE = bench/baseline
+build_baseline = top_srcdir='$(abs_top_srcdir)' CC="$(CC)" \
+	CFLAGS='$(CPPFLAGS) $(CFLAGS)' LDFLAGS='$(LDFLAGS)' \
+	WARN_CFLAGS='$(WARN_CFLAGS)' DEBUG_CPPFLAGS='$(DEBUG_CPPFLAGS)' \
+	SANITIZER_FLAGS='$(SANITIZER_FLAGS)' CK_CFLAGS='$(CK_CFLAGS)' \
+	NUMA_CFLAGS='$(NUMA_CFLAGS)' NUMA_LIBS='$(NUMA_LIBS)' \
+	URCU_CFLAGS='$(URCU_CFLAGS)' URCU_LIBS='$(URCU_LIBS)' \
+	$(SHELL) $(srcdir)/bench/baseline.sh '$(BASELINE)'
+baseline:
+	@$(build_baseline)
+
+EXTRA_DIST += bench/adapter-baseline.c bench/baseline.sh
+
 clean-local: clean-bench
 clean-bench:
-	rm -rf bench-results
+	rm -rf bench-results bench-results-baseline bench/baseline \
+		bench/baseline.part
 	$(LIBTOOL) $(AM_LIBTOOLFLAGS) --mode=clean rm -f $(EXTRA_LTLIBRARIES)
 
 bench_tests = bench/adapters.sh
 TESTS += $(bench_tests)
 EXTRA_DIST += $(bench_tests)
 
-.PHONY: bench bench-full clean-bench
+.PHONY: baseline bench bench-baseline bench-full clean-bench
