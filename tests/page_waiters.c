@@ -18,6 +18,8 @@
 #include "quire/debug.h"
 
 enum { PAGES = 1024, LONG_MS = 60000, MS = 1000000 };
+/* Of 50 us at least: lists that are not shut by then will not be. */
+enum { SHUT_NAPS = 200000 };
 
 static struct test_messages messages = TEST_MESSAGES_INIT;
 
@@ -157,8 +159,10 @@ static void wait_for_length(uint32_t n)
 	/* Until lists are shut as well. */
 	lock_acquire(&f.q->drain_lock);
 	lock_release(&f.q->drain_lock);
-	while (n && !atomic_load(&f.q->pcp[0]->shut))
+	for (int naps = 0; n && !atomic_load(&f.q->pcp[0]->shut); naps++) {
+		assert_true(naps < SHUT_NAPS);
 		nap();
+	}
 }
 
 /* In the queue when this returns. */

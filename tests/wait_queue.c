@@ -67,7 +67,7 @@ static int begin(void **state)
 	(void)state;
 	memset(&shop, 0, sizeof(shop));
 	wait_queue_init(&shop.queue, LOCK_RANK_WAITERS);
-	alarm(200);
+	alarm(30);
 	return 0;
 }
 
