@@ -57,9 +57,11 @@ libquire_core_la_SOURCES = \
 	src/instance/policy.c \
 	src/instance/policy.h \
 	src/instance/quire.c \
-	src/alloc/descriptor.c \
+	src/alloc/exact.c \
 	src/alloc/page_alloc.c \
 	src/alloc/page_alloc.h \
+	src/alloc/page_api.c \
+	src/alloc/page_free.c \
 	src/alloc/shortage.c \
 	src/alloc/shortage.h \
 	src/alloc/want.c \

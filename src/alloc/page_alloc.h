@@ -1,11 +1,25 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * The front: what quire.h's allocation calls share.
+ * What quire.h's calls for pages share: page_alloc.c, page_free.c, exact.c and
+ * page_api.c.
  */
 #ifndef QUIRE_PAGE_ALLOC_H
 #define QUIRE_PAGE_ALLOC_H
 
+#include "alloc/want.h"
 #include "instance/allocator.h"
+
+/* Of calls that name none. */
+#define DEFAULT_TYPE QUIRE_TYPE_UNMOVABLE
+
+/*
+ * All of an allocation but the lists' fast path: a block, or an exact run.
+ * False, with errno, counted as a failure.
+ */
+bool page_alloc_want(struct quire *q, struct want *want, unsigned wait_ms,
+		     pfn_t *pfn);
+/* Writes zeros, for QUIRE_ZERO. */
+void page_alloc_clear(struct quire *q, pfn_t pfn, uint64_t pages);
 
 /*
  * Gives up one reference to a live head, any order; frees the block with the
@@ -25,8 +39,5 @@ int page_alloc_refuse_pointer(struct quire *q, const char *call,
  * is what the caller named, NULL if it named none. */
 int page_alloc_refuse_page(struct quire *q, const char *call, pfn_t pfn,
 			   uint64_t word, const unsigned *order);
-/* Lists idle for decay_ms are drained, if it is time to look; returns how many
- * CPUs' were. */
-unsigned page_alloc_maintain(struct quire *q);
 
 #endif
