@@ -45,7 +45,7 @@ static void unclaim_exact(struct quire *q, pfn_t pfn, pfn_t end)
 	for (; pfn < end; pfn++) {
 		struct quire_page *page = memmap_page(&q->map, pfn);
 
-		page_set_word(page, page_word(page) ^ (PAGE_HEAD ^ PAGE_PCP));
+		page_set_word(page, page_to_head(page_word(page)));
 	}
 }
 
@@ -67,7 +67,7 @@ static int claim_exact(struct quire *q, pfn_t first, size_t n)
 			claimed = !q->check_race ||
 				  atomic_compare_exchange_weak_explicit(
 					  &page->word, &word,
-					  word ^ (PAGE_HEAD ^ PAGE_PCP),
+					  page_to_listed(word),
 					  memory_order_acquire,
 					  memory_order_relaxed);
 		if (claimed)

@@ -79,7 +79,7 @@ static struct quire_page *hand_out(struct quire *q, const struct want *want,
 	uint64_t word = page_word(page);
 
 	schedule_point();
-	page_set_word(page, (word & ~PAGE_ZERO) ^ (PAGE_HEAD ^ PAGE_PCP));
+	page_set_word(page, page_to_head(word));
 	if (want->flags & QUIRE_ZERO && !(word & PAGE_ZERO))
 		page_alloc_clear(q, pfn, UINT64_C(1) << want->ask.order);
 	return page;
@@ -118,7 +118,7 @@ static struct quire_page *alloc_from_list(struct quire *q, unsigned order,
 	page = memmap_page(&q->map, pfn);
 	word = page_word(page);
 	schedule_point();
-	page_set_word(page, (word & ~PAGE_ZERO) ^ (PAGE_HEAD ^ PAGE_PCP));
+	page_set_word(page, page_to_head(word));
 	return page;
 }
 

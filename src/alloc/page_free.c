@@ -82,9 +82,10 @@ static void take_back(struct quire *q, pfn_t pfn, uint64_t word, bool nolock)
 	wait_queue_notify(&q->page_waiters);
 }
 
-static uint64_t parked(uint64_t word)
+/* Listed; the flags were the holder's. */
+static uint64_t listed(uint64_t word)
 {
-	return (word & ~(PAGE_KIND_MASK | PAGE_FLAGS_MASK)) | PAGE_PCP;
+	return page_to_listed(word & ~PAGE_FLAGS_MASK);
 }
 
 static int put(struct quire *q, const char *call, pfn_t pfn,
@@ -104,13 +105,13 @@ static int put(struct quire *q, const char *call, pfn_t pfn,
 		last = page_refs(word) == 0;
 		schedule_point();
 		if (last && !q->check_race) {
-			page_set_word(page, parked(word));
+			page_set_word(page, listed(word));
 			break;
 		}
 		/* acq_rel: the last holder sees what the others wrote before
 		 * they let go. */
 	} while (!atomic_compare_exchange_weak_explicit(
-		&page->word, &word, last ? parked(word) : word - PAGE_REF_ONE,
+		&page->word, &word, last ? listed(word) : word - PAGE_REF_ONE,
 		memory_order_acq_rel, memory_order_relaxed));
 	if (last) {
 		atomic_thread_fence(memory_order_acquire);
@@ -145,7 +146,7 @@ static bool free_to_list(struct quire *q, unsigned order, pfn_t pfn)
 		return false;
 	pcp = q->pcp[page_zone(word)];
 	schedule_point();
-	page_set_word(page, word ^ (PAGE_HEAD ^ PAGE_PCP));
+	page_set_word(page, page_to_listed(word));
 	schedule_point();
 	if (pcp_push(pcp, order, page_type(word), pfn))
 		return true;
@@ -177,7 +178,7 @@ int quire_free_pages(struct quire *q, struct quire_page *page, unsigned order)
 	word = page_word_acquire(page) & ~PAGE_FLAGS_MASK;
 	if (unlikely(word != (q->head | order)))
 		return free_pages_general(q, page, order);
-	page_set_word(page, word ^ (PAGE_HEAD ^ PAGE_PCP));
+	page_set_word(page, page_to_listed(word));
 	tsan_release(page);
 	if (unlikely(!rseq_push(
 		    q->sets, q->nr_cpus,

@@ -102,6 +102,21 @@ static inline bool page_is_head(uint64_t word)
 	return (word & PAGE_KIND_MASK) == PAGE_HEAD;
 }
 
+/*
+ * The two changes of a block's state word between its holder and a list. Handed
+ * out, nothing is known of what its memory reads as; flags stay, so who frees
+ * takes them off before.
+ */
+static inline uint64_t page_to_head(uint64_t listed)
+{
+	return (listed & ~PAGE_ZERO) ^ (PAGE_HEAD ^ PAGE_PCP);
+}
+
+static inline uint64_t page_to_listed(uint64_t head)
+{
+	return head ^ (PAGE_HEAD ^ PAGE_PCP);
+}
+
 /* Zone and type as they stand in a state word. */
 static inline uint64_t page_tag(unsigned zone, unsigned type)
 {
