@@ -23,6 +23,7 @@ plant() { # NAME FILE LINE WORD
 	done
 	echo '#include "zone/buddy.h"' >"$work/src/zone/zone.c"
 	echo '#include "zone/zone.h"' >"$work/src/zone/idle.h"
+	echo '#include "zone/zone.h"' >"$work/src/zone/zone_impl.h"
 	echo '#include "alloc/page_alloc.h"' >"$work/src/service/stat.c"
 	[ -z "$2" ] || printf '%b\n' "$3" >>"$work/src/$2"
 	"$top/scripts/check-floors" "$work/src" >"$work/out" 2>&1
@@ -56,6 +57,13 @@ plant 'a circle of three rooms' zone/buddy.h '#include "zone/idle.h"' \
 	'a circle: zone/buddy -> zone/idle -> zone/zone -> zone/buddy'
 plant 'a .c that includes its own header is no circle' zone/buddy.c \
 	'#include "zone/buddy.h"'
+plant 'a private header belongs to its room' zone/zone.c \
+	'#include "zone/zone_impl.h"'
+plant 'a circle through a private header' zone/buddy.h \
+	'#include "zone/zone_impl.h"' \
+	'a circle: zone/buddy -> zone/zone -> zone/buddy'
+plant 'a private header of another folder' service/stat.c \
+	'#include "zone/zone_impl.h"' 'which is private to its folder'
 plant 'Concurrency Kit above platform/' zone/zone.c '# include <ck_spinlock.h>' \
 	'Concurrency Kit'
 plant 'Concurrency Kit in a service' service/stat.c '#include <ck_pr.h>' \
