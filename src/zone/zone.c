@@ -67,11 +67,10 @@
  * free page and no owner; no broken block of a calls' type is wholly free;
  * touched covers what is not free; idle blocks are whole.
  */
-#include "zone/zone.h"
-
 #include "base/schedule.h"
 #include "platform/fault.h"
 #include "zone/buddy.h"
+#include "zone/zone_impl.h"
 
 enum { OWNED_MIN_BLOCKS = 8 };
 /* Pages: see judge_scatter(). */
@@ -175,126 +174,6 @@ void zone_holds(struct zone *zone, struct holds *sum)
 	lock_release(&zone->lock);
 }
 
-static void count_all(struct zone *zone, int64_t pages)
-{
-	atomic_store_explicit(&zone->free,
-			      zone_free_pages(zone) + (uint64_t)pages,
-			      memory_order_relaxed);
-}
-
-static void count_free(struct zone *zone, uint32_t *where, int64_t pages)
-{
-	*where += (uint32_t)pages;
-	count_all(zone, pages);
-}
-
-/* --- entries --- */
-
-static uint32_t first_gigablock(const struct zone *zone)
-{
-	return (uint32_t)(zone->first >> GIGABLOCK_ORDER);
-}
-
-static struct gigablock *gigablock_of(struct zone *zone, uint32_t pageblock)
-{
-	return zone->gigablocks +
-	       ((pageblock >> BLOCK_ORDER) - first_gigablock(zone));
-}
-
-/* `level` says what a list's entries are: 0 pageblocks, BLOCK_ORDER
- * gigablocks. */
-static struct block *entry_at(struct zone *zone, unsigned level, uint32_t index)
-{
-	if (level == 0)
-		return memmap_pageblock(zone->map, index);
-	return &zone->gigablocks[index].block;
-}
-
-static uint32_t entry_index(struct zone *zone, unsigned level,
-			    const struct block *block)
-{
-	if (level == 0)
-		return memmap_pageblock_index(zone->map, block);
-	return (uint32_t)((const struct gigablock *)(const void *)block -
-			  zone->gigablocks);
-}
-
-/* --- lists --- */
-
-static struct zone_lists *lists_of(struct zone *zone, const struct block *block,
-				   unsigned level)
-{
-	return level == 0 ? &zone->lists[block->type] : &zone->gigablock_lists;
-}
-
-static unsigned bucket_of(const struct block *block)
-{
-	return (block->free - 1u) / (BLOCK_UNITS / NR_BUCKETS);
-}
-
-static void list_add(struct zone *zone, struct block *block, unsigned level)
-{
-	struct zone_lists *lists = lists_of(zone, block, level);
-	unsigned order = block->largest - 1u;
-	unsigned bucket = bucket_of(block);
-	uint32_t *head = &lists->head[order][bucket];
-	uint32_t link = entry_index(zone, level, block) + 1;
-
-	block->bucket = (uint8_t)(bucket + 1);
-	block->prev = 0;
-	block->next = *head;
-	if (*head)
-		entry_at(zone, level, *head - 1)->prev = link;
-	*head = link;
-	lists->buckets[order] |= (uint16_t)(1u << bucket);
-	lists->orders |= 1u << order;
-}
-
-static void list_remove(struct zone *zone, struct block *block, unsigned level)
-{
-	struct zone_lists *lists = lists_of(zone, block, level);
-	unsigned order = block->largest - 1u;
-	unsigned bucket = block->bucket - 1u;
-	uint32_t *head = &lists->head[order][bucket];
-
-	if (block->next)
-		entry_at(zone, level, block->next - 1)->prev = block->prev;
-	if (block->prev)
-		entry_at(zone, level, block->prev - 1)->next = block->next;
-	else
-		*head = block->next;
-	if (*head == 0) {
-		lists->buckets[order] &= (uint16_t) ~(1u << bucket);
-		if (lists->buckets[order] == 0)
-			lists->orders &= ~(1u << order);
-	}
-	block->bucket = 0;
-}
-
-static noinline void list_move(struct zone *zone, struct block *block,
-			       unsigned level, unsigned largest)
-{
-	if (block->bucket)
-		list_remove(zone, block, level);
-	block->largest = (uint8_t)largest;
-	if (block->free && !block->owner)
-		list_add(zone, block, level);
-}
-
-/*
- * After a block's free units or largest order changed: the new largest, and the
- * list that goes with it. A block that is on no list has bucket 0.
- */
-static inline void list_update(struct zone *zone, struct block *block,
-			       unsigned level, unsigned largest)
-{
-	bool stays = block->largest == largest && block->free &&
-		     bucket_of(block) + 1 == block->bucket;
-
-	if (!stays)
-		list_move(zone, block, level, largest);
-}
-
 /* The fullest listed pageblock of the smallest order that fits; NULL: none. */
 static struct block *fullest(struct zone *zone, enum quire_mobility type,
 			     unsigned order)
@@ -325,184 +204,6 @@ static struct block *emptiest(struct zone *zone, enum quire_mobility type,
 		lists->head[order][bits_highest(lists->buckets[order])] - 1);
 }
 
-/* --- gigablocks: orders 9 to 18 --- */
-
-/* Sets the bits of pageblocks that do not lie wholly inside the zone. */
-static void start_gigablock(struct zone *zone, uint32_t index)
-{
-	struct block *block = &zone->gigablocks[index].block;
-	uint64_t unit = (uint64_t)(first_gigablock(zone) + index)
-			<< BLOCK_ORDER;
-
-	block->free = 0;
-	for (unsigned i = 0; i < BLOCK_UNITS; i++, unit++) {
-		uint64_t first = unit << BLOCK_ORDER;
-
-		if (first >= zone->first && first + BLOCK_UNITS <= zone->end)
-			block->free++;
-		else
-			block->map[i / WORD_BITS] |= UINT64_C(1)
-						     << i % WORD_BITS;
-	}
-	list_update(zone, block, BLOCK_ORDER, buddy_largest_locked(block));
-}
-
-/* The gigablock that serves this order, 9 to 18. */
-static struct gigablock *pick_gigablock(struct zone *zone, unsigned order)
-{
-	const struct zone_lists *lists = &zone->gigablock_lists;
-	uint32_t fits;
-
-	order -= BLOCK_ORDER;
-	while ((fits = lists->orders >> order << order) == 0) {
-		if (zone->fresh == zone->nr_gigablocks)
-			return NULL;
-		start_gigablock(zone, zone->fresh++);
-	}
-	order = bits_lowest(fits);
-	return &zone->gigablocks[lists->head[order][bits_lowest(
-					 lists->buckets[order])] -
-				 1];
-}
-
-/* A run of pageblocks is handed out; true if none of it was before. */
-static bool touch_pageblocks(struct zone *zone, struct gigablock *giga,
-			     unsigned unit, unsigned n)
-{
-	uint64_t before = 0;
-
-	while (n) {
-		unsigned at = unit % WORD_BITS;
-		unsigned here = n < WORD_BITS - at ? n : WORD_BITS - at;
-		uint64_t bits = bits_range(at, here);
-
-		before |= giga->touched[unit / WORD_BITS] & bits;
-		giga->touched[unit / WORD_BITS] |= bits;
-		giga->idle[unit / WORD_BITS] &= ~bits;
-		unit += here;
-		n -= here;
-	}
-	return before == 0 && zone->map->region.known_zero;
-}
-
-/* Takes one run of 2^order pages, order 9 to 18. */
-static bool take_pageblocks(struct zone *zone, unsigned order, pfn_t *pfn,
-			    bool *zero)
-{
-	struct gigablock *giga = pick_gigablock(zone, order);
-	struct buddy_part part;
-	unsigned largest, unit, nr;
-
-	if (!giga)
-		return false;
-	largest = buddy_take_locked(&giga->block, order - BLOCK_ORDER, 1, &part,
-				    &nr);
-	unit = part.word * WORD_BITS + bits_lowest(part.starts);
-	list_update(zone, &giga->block, BLOCK_ORDER, largest);
-	count_free(zone, &zone->free_whole, -(INT64_C(1) << order));
-	*zero = touch_pageblocks(zone, giga, unit, 1u << (order - BLOCK_ORDER));
-	*pfn = (pfn_t)(((uint64_t)(first_gigablock(zone) +
-				   (giga - zone->gigablocks))
-			<< GIGABLOCK_ORDER) +
-		       (unit << BLOCK_ORDER));
-	return true;
-}
-
-/* Gives back a run of 2^order pages, order 9 to 18. */
-static void give_pageblocks(struct zone *zone, unsigned order, pfn_t pfn)
-{
-	uint32_t pageblock = pfn >> BLOCK_ORDER;
-	struct block *block = &gigablock_of(zone, pageblock)->block;
-
-	list_update(zone, block, BLOCK_ORDER,
-		    buddy_give_locked(block, pageblock % BLOCK_UNITS,
-				      order - BLOCK_ORDER));
-	count_free(zone, &zone->free_whole, INT64_C(1) << order);
-}
-
-/* --- pageblocks: orders 0 to 8 --- */
-
-/* Takes an entry into use; free and touched are the caller's to set. */
-static void start_pageblock(struct block *block, enum quire_mobility type,
-			    uint64_t map)
-{
-	for (unsigned w = 0; w < BLOCK_WORDS; w++)
-		block->map[w] = map;
-	block->largest = 0;
-	block->type = (uint8_t)type;
-	block->broken = true;
-	block->owner = 0;
-	block->bucket = 0;
-}
-
-/* A pageblock that just was whole: broken, all its pages free, on no list. */
-static struct block *start_whole(struct zone *zone, pfn_t pfn, bool zero,
-				 enum quire_mobility type)
-{
-	struct block *block = memmap_pageblock(zone->map, pfn >> BLOCK_ORDER);
-
-	block->touched = zero ? 0 : ~UINT64_C(0);
-	start_pageblock(block, type, 0);
-	block->free = BLOCK_UNITS;
-	block->largest = BLOCK_ORDER + 1;
-	count_free(zone, &zone->free_type[type], BLOCK_UNITS);
-	return block;
-}
-
-/* A whole pageblock becomes a broken one with all its pages free. */
-static struct block *break_pageblock(struct zone *zone,
-				     enum quire_mobility type)
-{
-	bool zero;
-	pfn_t pfn;
-
-	if (!take_pageblocks(zone, BLOCK_ORDER, &pfn, &zero))
-		return NULL;
-	return start_whole(zone, pfn, zero, type);
-}
-
-/* A broken pageblock whose pages are all free becomes whole again. */
-static void return_pageblock(struct zone *zone, struct block *block)
-{
-	uint32_t index = memmap_pageblock_index(zone->map, block);
-
-	if (block->bucket)
-		list_remove(zone, block, 0);
-	block->broken = false;
-	count_free(zone, &zone->free_type[block->type], -(int64_t)BLOCK_UNITS);
-	give_pageblocks(zone, BLOCK_ORDER, (pfn_t)(index << BLOCK_ORDER));
-}
-
-/* --- owned blocks --- */
-
-static uint32_t *owned_by(struct zone *zone, uint32_t cpu, unsigned type)
-{
-	return zone->owned + (size_t)cpu * NR_CALL_TYPES + type;
-}
-
-static void disown(struct zone *zone, struct block *block)
-{
-	*owned_by(zone, block->owner - 1u, block->type) = 0;
-	block->owner = 0;
-	list_update(zone, block, 0, block->largest);
-}
-
-static void own(struct zone *zone, struct block *block, uint32_t cpu)
-{
-	list_remove(zone, block, 0);
-	block->owner = (uint16_t)(cpu + 1);
-	*owned_by(zone, cpu, block->type) =
-		memmap_pageblock_index(zone->map, block) + 1;
-}
-
-static void disown_all(struct zone *zone)
-{
-	for (uint32_t i = 0; i < zone->nr_owners * NR_CALL_TYPES; i++)
-		if (zone->owned[i])
-			disown(zone,
-			       memmap_pageblock(zone->map, zone->owned[i] - 1));
-}
-
 /* --- types --- */
 
 /* Where a type goes when neither it nor a whole block has a run left. */
@@ -511,19 +212,6 @@ static const uint8_t fallbacks[NR_CALL_TYPES][NR_CALL_TYPES - 1] = {
 	[QUIRE_TYPE_MOVABLE] = { QUIRE_TYPE_RECLAIMABLE, QUIRE_TYPE_UNMOVABLE },
 	[QUIRE_TYPE_RECLAIMABLE] = { QUIRE_TYPE_UNMOVABLE, QUIRE_TYPE_MOVABLE },
 };
-
-static void set_type(struct zone *zone, struct block *block,
-		     enum quire_mobility type)
-{
-	if (block->bucket)
-		list_remove(zone, block, 0);
-	zone->free_type[block->type] -= block->free;
-	zone->free_type[type] += block->free;
-	zone->highatomic += type == QUIRE_TYPE_HIGHATOMIC;
-	zone->highatomic -= block->type == QUIRE_TYPE_HIGHATOMIC;
-	block->type = (uint8_t)type;
-	list_update(zone, block, 0, block->largest);
-}
 
 /* Pages of the block that were handed out as that type; at the region's edges
  * the zone, and the page table, have it only in part. */
@@ -561,7 +249,7 @@ static struct block *claim(struct zone *zone, const struct zone_ask *ask)
 		     block->free + count_alike(zone, block, ask->type) <
 			     BLOCK_UNITS / 2))
 			continue;
-		set_type(zone, block, ask->type);
+		pageblock_set_type_locked(zone, block, ask->type);
 		count_up(&zone->claims);
 		return block;
 	}
@@ -606,7 +294,7 @@ static struct block *fall_back(struct zone *zone, const struct zone_ask *ask)
 	struct block *block = NULL;
 
 	if (zone->nr_owners) {
-		disown_all(zone);
+		zone_disown_all_locked(zone);
 		block = fullest(zone, ask->type, ask->order);
 	}
 	if (block)
@@ -640,16 +328,16 @@ static struct block *pick_pageblock(struct zone *zone,
 	bool owner = ask->order == 0 && cpu < zone->nr_owners;
 	struct block *block;
 
-	if (owner && *owned_by(zone, cpu, ask->type))
+	if (owner && *zone_owned(zone, cpu, ask->type))
 		return memmap_pageblock(zone->map,
-					*owned_by(zone, cpu, ask->type) - 1);
+					*zone_owned(zone, cpu, ask->type) - 1);
 	block = fullest(zone, ask->type, ask->order);
 	if (block && owner)
-		own(zone, block, cpu);
+		pageblock_own_locked(zone, block, cpu);
 	if (!block && zone_is_scattered(zone))
 		block = pick_loose(zone, ask);
 	if (!block)
-		block = break_pageblock(zone, ask->type);
+		block = pageblock_break_locked(zone, ask->type);
 	return likely(block) ? block : fall_back(zone, ask);
 }
 
@@ -692,75 +380,12 @@ static bool may_keep(const struct zone *zone, const struct block *block)
 	       usable(zone, 0) - block->free >= zone->marks.min;
 }
 
-/* Blocks of one order that begin in the same 64 pages; bits from base on. */
-struct part {
-	pfn_t base;
-	uint64_t starts;
-	uint64_t zero; /* starts of blocks that were never handed out */
-};
-
-/*
- * Marks the pages of a part as touched, in groups of 8; the starts of blocks of
- * which no group was touched in `before`, as the block was when this hold of
- * the lock began: neighbours of one batch do not spoil each other.
- */
-static uint64_t touch_pages(struct zone *zone, struct block *block,
-			    uint64_t before, unsigned order,
-			    const struct buddy_part *part)
-{
-	unsigned at = part->word * (WORD_BITS / 8);
-	uint64_t groups, spoilt;
-
-	if (before == ~UINT64_C(0))
-		return 0;
-	if (order < WORD_SHIFT) {
-		groups = bits_of_bytes(bits_fill(part->starts, order));
-		block->touched |= groups << at;
-		spoilt = bytes_of_bits(before >> at & 0xff);
-		spoilt = part->starts & ~bits_runs(~spoilt, order);
-	} else {
-		groups = bits_range(at, 1u << (order - 3));
-		block->touched |= groups;
-		spoilt = before & groups ? part->starts : 0;
-	}
-	return zone->map->region.known_zero ? part->starts & ~spoilt : 0;
-}
-
-/*
- * Takes up to n blocks from one pageblock, which follows on its lists; returns
- * how many parts they are.
- */
-static unsigned take_pages(struct zone *zone, struct block *block,
-			   unsigned order, unsigned n, struct part *parts)
-{
-	pfn_t first = (pfn_t)(memmap_pageblock_index(zone->map, block)
-			      << BLOCK_ORDER);
-	struct buddy_part taken[BUDDY_PARTS];
-	uint64_t before = block->touched;
-	unsigned free = block->free, nr;
-	unsigned largest = buddy_take_locked(block, order, n, taken, &nr);
-
-	for (unsigned i = 0; i < nr; i++)
-		parts[i] = (struct part){
-			.base = first + taken[i].word * WORD_BITS,
-			.starts = taken[i].starts,
-			.zero = touch_pages(zone, block, before, order,
-					    &taken[i]),
-		};
-	count_free(zone, &zone->free_type[block->type],
-		   (int64_t)block->free - (int64_t)free);
-	list_update(zone, block, 0, largest);
-	if (block->owner && block->free == 0)
-		disown(zone, block);
-	return nr;
-}
-
 /* Of one hold: until there are enough, one pageblock after the other. */
 enum { MAX_PARTS = ZONE_TAKE_WORDS - 1 + BUDDY_PARTS };
 
 /* Up to n blocks; returns how many parts they are. */
 static unsigned take_locked(struct zone *zone, const struct zone_ask *ask,
-			    uint32_t cpu, unsigned n, struct part *parts)
+			    uint32_t cpu, unsigned n, struct zone_part *parts)
 {
 	unsigned nr = 0;
 
@@ -772,8 +397,8 @@ static unsigned take_locked(struct zone *zone, const struct zone_ask *ask,
 		if (ask->order >= BLOCK_ORDER) {
 			bool zero;
 
-			if (!take_pageblocks(zone, ask->order, &parts[nr].base,
-					     &zero))
+			if (!zone_alloc_run_locked(zone, ask->order,
+						   &parts[nr].base, &zero))
 				break;
 			parts[nr].starts = 1;
 			parts[nr].zero = zero;
@@ -782,8 +407,8 @@ static unsigned take_locked(struct zone *zone, const struct zone_ask *ask,
 			block = pick_pageblock(zone, ask, cpu);
 			if (!block)
 				break;
-			more = take_pages(zone, block, ask->order, n,
-					  parts + nr);
+			more = pageblock_alloc_locked(zone, block, ask->order,
+						      n, parts + nr);
 		}
 		while (more--)
 			n -= bits_count(parts[nr++].starts);
@@ -794,13 +419,13 @@ static unsigned take_locked(struct zone *zone, const struct zone_ask *ask,
 /* One block of a type that is kept for such calls; its pages count for them,
  * and only here. */
 static unsigned take_kept(struct zone *zone, const struct zone_ask *ask,
-			  struct part *parts)
+			  struct zone_part *parts)
 {
 	struct block *block = pick_kept(zone, ask);
 
 	if (!block || above_floor(zone, ask, ask->may, 1) == 0)
 		return 0;
-	return take_pages(zone, block, ask->order, 1, parts);
+	return pageblock_alloc_locked(zone, block, ask->order, 1, parts);
 }
 
 /* The kept type that one block came from, which may have become one just now;
@@ -814,12 +439,12 @@ static enum quire_mobility kept_type(struct zone *zone,
 		return ask->type;
 	if (ask->may & ZONE_HIGHATOMIC && ask->order &&
 	    block->type < NR_CALL_TYPES && may_keep(zone, block))
-		set_type(zone, block, QUIRE_TYPE_HIGHATOMIC);
+		pageblock_set_type_locked(zone, block, QUIRE_TYPE_HIGHATOMIC);
 	return block->type < NR_CALL_TYPES ? ask->type : block->type;
 }
 
 /* The pfns of a part, highest first; returns how many. */
-static unsigned part_to_pfns(const struct part *part, pfn_t *pfns)
+static unsigned part_to_pfns(const struct zone_part *part, pfn_t *pfns)
 {
 	uint64_t starts = part->starts;
 	unsigned n = 0;
@@ -841,7 +466,7 @@ static unsigned part_to_pfns(const struct part *part, pfn_t *pfns)
 }
 
 /* Bit i % 64 of zero[i / 64], i from first on, for those of a part's pfns. */
-static void mark_zero(const struct part *part, const pfn_t *pfns,
+static void mark_zero(const struct zone_part *part, const pfn_t *pfns,
 		      unsigned first, unsigned end, uint64_t *zero)
 {
 	/* Memory that nobody had yet comes by whole words. */
@@ -856,7 +481,7 @@ static void mark_zero(const struct part *part, const pfn_t *pfns,
 }
 
 /* Of parts, the first one last, as a stack wants them; returns how many. */
-static unsigned parts_to_pfns(const struct part *parts, unsigned nr,
+static unsigned parts_to_pfns(const struct zone_part *parts, unsigned nr,
 			      unsigned wanted, pfn_t *pfns, uint64_t *zero)
 {
 	unsigned n = 0;
@@ -873,13 +498,6 @@ static unsigned parts_to_pfns(const struct part *parts, unsigned nr,
 	return n;
 }
 
-/* Blocks to free that lie in the same 64 pages. */
-struct free_word {
-	pfn_t base;
-	unsigned n; /* units */
-	uint64_t units;
-};
-
 /* Whether the pfns of a word ascend by one; without a branch a pfn. */
 static bool is_run(const pfn_t *pfns)
 {
@@ -895,7 +513,7 @@ static bool is_run(const pfn_t *pfns)
  * go back as one. Returns how many words.
  */
 static unsigned group_by_word(unsigned order, const pfn_t **pfns,
-			      const pfn_t *end, struct free_word *words)
+			      const pfn_t *end, struct zone_free_word *words)
 {
 	const pfn_t *at = *pfns;
 	unsigned nr = 0;
@@ -913,7 +531,7 @@ static unsigned group_by_word(unsigned order, const pfn_t **pfns,
 				starts |= UINT64_C(1) << (*at++ - base);
 			while (at < end && *at - base < WORD_BITS);
 		}
-		words[nr++] = (struct free_word){
+		words[nr++] = (struct zone_free_word){
 			.base = base,
 			.n = (unsigned)(at - first) << order,
 			.units = bits_fill(starts, order),
@@ -923,57 +541,19 @@ static unsigned group_by_word(unsigned order, const pfn_t **pfns,
 	return nr;
 }
 
-static noinline void whole_again(struct zone *zone, struct block *block)
-{
-	if (block->owner) {
-		*owned_by(zone, block->owner - 1u, block->type) = 0;
-		block->owner = 0;
-	}
-	return_pageblock(zone, block);
-}
-
-/* After pages came back. */
-static always_inline void pages_given(struct zone *zone, struct block *block,
-				      unsigned largest)
-{
-	if (block->free == BLOCK_UNITS && block->type < NR_CALL_TYPES)
-		whole_again(zone, block);
-	else
-		list_update(zone, block, 0, largest);
-}
-
-/* The zone has counted its pages already. */
-static void give_word(struct zone *zone, const struct free_word *word)
-{
-	struct block *block =
-		memmap_pageblock(zone->map, word->base >> BLOCK_ORDER);
-
-	zone->free_type[block->type] += word->n;
-	pages_given(zone, block,
-		    buddy_give_word_locked(block,
-					   word->base % BLOCK_UNITS / WORD_BITS,
-					   word->units, word->n));
-}
-
 /* One block of 2^order pages. */
-static void give_block(struct zone *zone, unsigned order, pfn_t pfn)
+static void free_block(struct zone *zone, unsigned order, pfn_t pfn)
 {
-	struct block *block;
-
-	if (order >= BLOCK_ORDER) {
-		give_pageblocks(zone, order, pfn);
-		return;
-	}
-	block = memmap_pageblock(zone->map, pfn >> BLOCK_ORDER);
-	count_free(zone, &zone->free_type[block->type], INT64_C(1) << order);
-	pages_given(zone, block,
-		    buddy_give_locked(block, pfn % BLOCK_UNITS, order));
+	if (order < BLOCK_ORDER)
+		pageblock_free_locked(zone, order, pfn);
+	else
+		zone_free_run_locked(zone, order, pfn);
 }
 
 void zone_free_locked(struct zone *zone, unsigned order, pfn_t pfn)
 {
 	assert_debug(lock_held(&zone->lock), "zone %u: not locked", zone->id);
-	give_block(zone, order, pfn);
+	free_block(zone, order, pfn);
 }
 
 /* --- frees without the lock --- */
@@ -1016,7 +596,7 @@ static noinline void free_deferred(struct zone *zone)
 			     "zone %u: pfn %u deferred, link 0x%llx", zone->id,
 			     pfn, (unsigned long long)link);
 		next = (uint32_t)link;
-		give_block(zone, (unsigned)(link >> DEFERRED_SHIFT), pfn);
+		free_block(zone, (unsigned)(link >> DEFERRED_SHIFT), pfn);
 	}
 }
 
@@ -1037,7 +617,7 @@ void zone_settle(struct zone *zone)
  * random order every one is in another cache, or in none.
  */
 static void fetch_entries(const struct zone *zone,
-			  const struct free_word *words, unsigned nr)
+			  const struct zone_free_word *words, unsigned nr)
 {
 	uint32_t last = UINT32_MAX;
 
@@ -1056,7 +636,7 @@ static void fetch_entries(const struct zone *zone,
 /* --- the zone's own calls --- */
 
 static unsigned take(struct zone *zone, const struct zone_ask *ask,
-		     uint32_t cpu, unsigned n, struct part *parts,
+		     uint32_t cpu, unsigned n, struct zone_part *parts,
 		     enum quire_mobility *kept)
 {
 	unsigned nr = 0;
@@ -1082,7 +662,7 @@ unsigned zone_alloc_locked(struct zone *zone, const struct zone_ask *ask,
 			   uint32_t cpu, unsigned n, pfn_t *pfns,
 			   uint64_t *zero, enum quire_mobility *kept)
 {
-	struct part parts[MAX_PARTS];
+	struct zone_part parts[MAX_PARTS];
 	unsigned nr;
 
 	assert_debug(lock_held(&zone->lock), "zone %u: not locked", zone->id);
@@ -1095,7 +675,7 @@ unsigned zone_alloc(struct zone *zone, const struct zone_ask *ask, uint32_t cpu,
 		    unsigned n, pfn_t *pfns, uint64_t *zero,
 		    enum quire_mobility *kept)
 {
-	struct part parts[MAX_PARTS];
+	struct zone_part parts[MAX_PARTS];
 	unsigned nr;
 
 	zone_lock(zone);
@@ -1112,21 +692,10 @@ static void give_tail(struct zone *zone, pfn_t pfn, uint64_t pages)
 
 		while (UINT64_C(1) << order > pages)
 			order--;
-		give_block(zone, order, pfn);
+		zone_free_locked(zone, order, pfn);
 		pfn += (pfn_t)1 << order;
 		pages -= UINT64_C(1) << order;
 	}
-}
-
-/* A pageblock of a taken run that is kept in part: broken, nothing free. */
-static void break_taken(struct zone *zone, uint32_t index,
-			enum quire_mobility type)
-{
-	struct block *block = memmap_pageblock(zone->map, index);
-
-	start_pageblock(block, type, ~UINT64_C(0));
-	block->touched = ~UINT64_C(0);
-	block->free = 0;
 }
 
 bool zone_alloc_exact_locked(struct zone *zone, const struct zone_ask *ask,
@@ -1139,20 +708,21 @@ bool zone_alloc_exact_locked(struct zone *zone, const struct zone_ask *ask,
 	if (fault_hit(FAULT_ZONE) || usable(zone, 0) < ask->floor + pages)
 		return false;
 	if (ask->order >= BLOCK_ORDER) {
-		taken = take_pageblocks(zone, ask->order, pfn, zero);
+		taken = zone_alloc_run_locked(zone, ask->order, pfn, zero);
 		/* Single pages come back later: each kept pageblock needs its
 		 * entry. */
 		for (uint64_t at = 0; taken && at < pages; at += BLOCK_UNITS)
-			break_taken(zone,
-				    (uint32_t)((*pfn + at) >> BLOCK_ORDER),
-				    ask->type);
+			pageblock_break_taken_locked(
+				zone, (uint32_t)((*pfn + at) >> BLOCK_ORDER),
+				ask->type);
 	} else {
 		struct block *block = pick_pageblock(zone, ask, UINT32_MAX);
-		struct part part;
+		struct zone_part part;
 		uint64_t clean;
 
 		taken = block &&
-			take_pages(zone, block, ask->order, 1, &part) == 1 &&
+			pageblock_alloc_locked(zone, block, ask->order, 1,
+					       &part) == 1 &&
 			parts_to_pfns(&part, 1, 1, pfn, &clean) == 1;
 		*zero = taken && clean;
 	}
@@ -1181,49 +751,10 @@ bool zone_unreserve_locked(struct zone *zone, enum quire_mobility type)
 	assert_debug(lock_held(&zone->lock), "zone %u: not locked", zone->id);
 	if (!block)
 		return false;
-	set_type(zone, block, type);
+	pageblock_set_type_locked(zone, block, type);
 	if (block->free == BLOCK_UNITS)
-		return_pageblock(zone, block);
+		pageblock_return_locked(zone, block);
 	return true;
-}
-
-struct gigablock *zone_gigablock_locked(struct zone *zone, uint32_t pageblock)
-{
-	struct gigablock *giga = gigablock_of(zone, pageblock);
-
-	while (giga >= zone->gigablocks + zone->fresh)
-		start_gigablock(zone, zone->fresh++);
-	return giga;
-}
-
-void zone_take_whole_locked(struct zone *zone, uint32_t pageblock)
-{
-	struct block *block = &gigablock_of(zone, pageblock)->block;
-
-	list_update(zone, block, BLOCK_ORDER,
-		    buddy_take_unit_locked(block, pageblock % BLOCK_UNITS));
-	count_free(zone, &zone->free_whole, -(int64_t)BLOCK_UNITS);
-}
-
-void zone_give_whole_locked(struct zone *zone, uint32_t pageblock)
-{
-	give_pageblocks(zone, BLOCK_ORDER, (pfn_t)(pageblock << BLOCK_ORDER));
-}
-
-/* A whole pageblock, known by number, is taken for a kept type. */
-static struct block *keep_whole(struct zone *zone, uint32_t pageblock,
-				enum quire_mobility type)
-{
-	struct gigablock *giga = gigablock_of(zone, pageblock);
-	unsigned unit = pageblock % BLOCK_UNITS;
-	struct block *block;
-
-	zone_take_whole_locked(zone, pageblock);
-	block = start_whole(zone, (pfn_t)(pageblock << BLOCK_ORDER),
-			    touch_pageblocks(zone, giga, unit, 1), type);
-	zone->highatomic += type == QUIRE_TYPE_HIGHATOMIC;
-	list_add(zone, block, 0);
-	return block;
 }
 
 static bool is_whole(struct zone *zone, uint32_t pageblock)
@@ -1243,13 +774,13 @@ bool zone_set_type(struct zone *zone, uint32_t pageblock,
 	zone_lock_uncounted(zone);
 	if (is_whole(zone, pageblock)) {
 		if (type >= NR_CALL_TYPES)
-			keep_whole(zone, pageblock, type);
+			pageblock_keep_locked(zone, pageblock, type);
 	} else if (block->broken) {
 		if (block->owner)
-			disown(zone, block);
-		set_type(zone, block, type);
+			pageblock_disown_locked(zone, block);
+		pageblock_set_type_locked(zone, block, type);
 		if (block->free == BLOCK_UNITS && type < NR_CALL_TYPES)
-			return_pageblock(zone, block);
+			pageblock_return_locked(zone, block);
 	} else {
 		ok = false;
 	}
@@ -1275,15 +806,14 @@ static void give_words(struct zone *zone, unsigned order, unsigned n,
 	const pfn_t *end = pfns + n;
 
 	while (pfns < end) {
-		struct free_word words[ZONE_GIVE_WORDS];
+		struct zone_free_word words[ZONE_GIVE_WORDS];
 		const pfn_t *first = pfns;
 		unsigned nr = group_by_word(order, &pfns, end, words);
 
 		fetch_entries(zone, words, nr);
 		zone_lock(zone);
-		count_all(zone, (pfns - first) << order);
-		for (unsigned i = 0; i < nr; i++)
-			give_word(zone, &words[i]);
+		zone_free_words_locked(zone, words, nr,
+				       (pfns - first) << order);
 		zone_unlock(zone);
 	}
 }
@@ -1301,7 +831,7 @@ void zone_free(struct zone *zone, unsigned order, unsigned n, const pfn_t *pfns)
 
 		zone_lock(zone);
 		for (; i < end; i++)
-			give_block(zone, order, pfns[i]);
+			free_block(zone, order, pfns[i]);
 		zone_unlock(zone);
 	}
 }
@@ -1312,10 +842,11 @@ void zone_disown(struct zone *zone, uint32_t cpu)
 		return;
 	zone_lock_uncounted(zone);
 	for (unsigned type = 0; type < NR_CALL_TYPES; type++) {
-		uint32_t owned = *owned_by(zone, cpu, type);
+		uint32_t owned = *zone_owned(zone, cpu, type);
 
 		if (owned)
-			disown(zone, memmap_pageblock(zone->map, owned - 1));
+			pageblock_disown_locked(
+				zone, memmap_pageblock(zone->map, owned - 1));
 	}
 	zone_unlock(zone);
 }
@@ -1323,7 +854,7 @@ void zone_disown(struct zone *zone, uint32_t cpu)
 void zone_disown_all(struct zone *zone)
 {
 	zone_lock_uncounted(zone);
-	disown_all(zone);
+	zone_disown_all_locked(zone);
 	zone_unlock(zone);
 }
 
@@ -1342,24 +873,6 @@ size_t zone_owned_bytes(uint32_t owners)
 	return (size_t)owners * NR_CALL_TYPES * sizeof(uint32_t);
 }
 
-/* The zone's share of a pageblock that it has only in part is broken. */
-static void start_edge(struct zone *zone, uint32_t index)
-{
-	struct block *block = memmap_pageblock(zone->map, index);
-	pfn_t pfn = (pfn_t)(index << BLOCK_ORDER);
-
-	block->broken = true;
-	for (unsigned i = 0; i < BLOCK_UNITS; i++, pfn++) {
-		if (pfn >= zone->first && pfn < zone->end)
-			block->free++;
-		else
-			block->map[i / WORD_BITS] |= UINT64_C(1)
-						     << i % WORD_BITS;
-	}
-	count_free(zone, &zone->free_type[block->type], block->free);
-	list_update(zone, block, 0, buddy_largest_locked(block));
-}
-
 void zone_init(struct zone *zone, unsigned id, pfn_t first, pfn_t end,
 	       struct memmap *map, struct gigablock *gigablocks,
 	       uint32_t *owned, uint32_t owners,
@@ -1367,7 +880,6 @@ void zone_init(struct zone *zone, unsigned id, pfn_t first, pfn_t end,
 {
 	uint32_t head = first >> BLOCK_ORDER;
 	uint32_t tail = (end - 1) >> BLOCK_ORDER;
-	uint64_t whole = align_down(end, BLOCK_UNITS);
 
 	lock_init(&zone->lock, LOCK_RANK_ZONE);
 	zone->id = id;
@@ -1382,13 +894,7 @@ void zone_init(struct zone *zone, unsigned id, pfn_t first, pfn_t end,
 	if ((uint64_t)(tail - head + 1) / OWNED_MIN_BLOCKS >=
 	    (uint64_t)owners * NR_CALL_TYPES)
 		zone->nr_owners = owners;
-	if (whole > align_up(first, BLOCK_UNITS))
-		count_free(zone, &zone->free_whole,
-			   (int64_t)(whole - align_up(first, BLOCK_UNITS)));
-	if (first % BLOCK_UNITS || (end % BLOCK_UNITS && tail == head))
-		start_edge(zone, head);
-	if (end % BLOCK_UNITS && tail != head)
-		start_edge(zone, tail);
+	zone_blocks_init(zone);
 }
 
 uint64_t zone_usable_pages(struct zone *zone)
@@ -1434,10 +940,11 @@ void zone_runs(struct zone *zone, uint64_t runs[QUIRE_NR_ORDERS])
 	uint32_t end = (zone->end - 1) >> BLOCK_ORDER;
 
 	for (uint32_t i = 0; i < zone->nr_gigablocks; i++) {
+		uint32_t first = (zone_first_gigablock(zone) + i)
+				 << BLOCK_ORDER;
+
 		zone_lock_uncounted(zone);
-		if (zone->fresh == i)
-			start_gigablock(zone, zone->fresh++);
-		buddy_runs_locked(&zone->gigablocks[i].block,
+		buddy_runs_locked(&zone_gigablock_locked(zone, first)->block,
 				  runs + BLOCK_ORDER);
 		zone_unlock(zone);
 	}

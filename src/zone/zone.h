@@ -247,12 +247,6 @@ void zone_describe(struct zone *zone, struct quire_zone_info *info);
 /* Adds to runs[k] the maximal free runs of order k. */
 void zone_runs(struct zone *zone, uint64_t runs[QUIRE_NR_ORDERS]);
 
-/* For the zone's other files: the gigablock of a pageblock, started, and that
- * its map changed. The lock is held. */
-struct gigablock *zone_gigablock_locked(struct zone *zone, uint32_t pageblock);
-void zone_take_whole_locked(struct zone *zone, uint32_t pageblock);
-void zone_give_whole_locked(struct zone *zone, uint32_t pageblock);
-
 /* Whether a page of the zone is free in it; and whether its pageblock is wholly
  * free and was never handed out. Nobody is inside. */
 bool zone_page_is_free(struct zone *zone, pfn_t pfn);

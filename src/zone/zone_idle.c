@@ -18,7 +18,7 @@
  * any in a smaller one, whatever their ages; then the longer idle.
  */
 #include "zone/buddy.h"
-#include "zone/zone.h"
+#include "zone/zone_impl.h"
 
 enum { OLDEST = ZONE_LOOKS - 15 };
 /* Used but for an eighth. */
