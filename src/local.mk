@@ -43,9 +43,12 @@ libquire_core_la_SOURCES = \
 	src/zone/watermark.h \
 	src/zone/zone.c \
 	src/zone/zone.h \
+	src/zone/zone_alloc.c \
 	src/zone/zone_blocks.c \
+	src/zone/zone_free.c \
 	src/zone/zone_idle.c \
 	src/zone/zone_impl.h \
+	src/zone/zone_pick.c \
 	src/zone/zone_validate.c \
 	src/pcp/pcp.c \
 	src/pcp/pcp.h \

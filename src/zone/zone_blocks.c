@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * A zone's blocks: their entries, the lists they are on, the counts, and which
- * CPU owns them.
+ * A zone's blocks: their entries, the lists they are on, the zone's counts, and
+ * which CPU owns which block.
  *
- * Pages that leave a block or come back change its entry, the list that goes
- * with its free units and largest order, and the zone's counts. Only this file
- * writes these, so the invariants of zone.c hold after each of its functions,
- * but for a pageblock that was just broken: it is on no list until pages are
- * taken from it.
+ * Pages that are taken or come back change their block's entry, the list that
+ * goes with its free units and its largest order, and the counts. Only this
+ * file writes these. So the invariants of zone.c hold whenever a function of
+ * this file returns, but for a pageblock that was just broken: it is on no list
+ * until pages are taken from it.
  *
- * Locks: the zone lock, which the caller holds. zone_blocks_init() runs before
+ * Locks: the zone lock, which the caller holds; zone_blocks_init() runs before
  * anybody is inside.
  */
 #include "base/report.h"
@@ -275,7 +275,6 @@ static struct block *start_whole(struct zone *zone, pfn_t pfn, bool zero,
 	return block;
 }
 
-/* A whole pageblock becomes a broken one with all its pages free. */
 struct block *pageblock_break_locked(struct zone *zone,
 				     enum quire_mobility type)
 {
@@ -311,7 +310,6 @@ void pageblock_break_taken_locked(struct zone *zone, uint32_t pageblock,
 	block->free = 0;
 }
 
-/* A broken pageblock whose pages are all free becomes whole again. */
 void pageblock_return_locked(struct zone *zone, struct block *block)
 {
 	uint32_t index = memmap_pageblock_index(zone->map, block);
@@ -392,10 +390,6 @@ static uint64_t touch_pages(struct zone *zone, struct block *block,
 	return zone->map->region.known_zero ? part->starts & ~spoilt : 0;
 }
 
-/*
- * Takes up to n blocks from one pageblock, which follows on its lists; returns
- * how many parts they are.
- */
 unsigned pageblock_alloc_locked(struct zone *zone, struct block *block,
 				unsigned order, unsigned n,
 				struct zone_part *parts)
