@@ -24,11 +24,6 @@ enum { OLDEST = ZONE_LOOKS - 15 };
 /* Used but for an eighth. */
 enum { FULL = BLOCK_UNITS / 8 };
 
-static bool has_bit(const uint64_t *map, unsigned unit)
-{
-	return map[unit / WORD_BITS] >> unit % WORD_BITS & 1;
-}
-
 static void set_bit(uint64_t *map, unsigned unit, bool value)
 {
 	uint64_t bit = UINT64_C(1) << unit % WORD_BITS;
@@ -88,7 +83,7 @@ static unsigned run_order(const uint64_t *map, unsigned unit)
 		unsigned first = unit >> (k + 1) << (k + 1);
 		unsigned end = first + (2u << k);
 
-		while (first < end && !has_bit(map, first))
+		while (first < end && !map_has_bit(map, first))
 			first++;
 		if (first < end)
 			break;
@@ -128,12 +123,12 @@ static void find_in(const struct gigablock *giga, uint32_t first,
 	unsigned order = 0, end = 0;
 
 	for (unsigned unit = 0; unit < BLOCK_UNITS; unit++) {
-		bool idle = has_bit(giga->idle, unit);
+		bool idle = map_has_bit(giga->idle, unit);
 		unsigned age = idle ? age_of(giga->since[unit], ask->look) : 0;
 		struct zone_idle found = { .pageblock = first + unit };
 
-		if (has_bit(giga->block.map, unit) ||
-		    !has_bit(giga->touched, unit) ||
+		if (map_has_bit(giga->block.map, unit) ||
+		    !map_has_bit(giga->touched, unit) ||
 		    (idle && giga->since[unit] == 0) || age < ask->min_age)
 			continue;
 		if (unit >= end) {
@@ -150,7 +145,7 @@ void zone_find_idle(struct zone *zone, const struct zone_idle_ask *ask,
 		    struct zone_idle *best, unsigned n)
 {
 	for (uint32_t i = 0; i < zone->nr_gigablocks; i++) {
-		uint32_t first = ((zone->first >> GIGABLOCK_ORDER) + i)
+		uint32_t first = (zone_first_gigablock(zone) + i)
 				 << BLOCK_ORDER;
 
 		zone_lock_uncounted(zone);
@@ -168,7 +163,8 @@ bool zone_take_idle(struct zone *zone, uint32_t pageblock)
 
 	zone_lock_uncounted(zone);
 	giga = zone_gigablock_locked(zone, pageblock);
-	ok = !has_bit(giga->block.map, unit) && has_bit(giga->touched, unit);
+	ok = !map_has_bit(giga->block.map, unit) &&
+	     map_has_bit(giga->touched, unit);
 	if (ok)
 		zone_take_whole_locked(zone, pageblock);
 	zone_unlock(zone);
@@ -244,7 +240,7 @@ static bool in_full_use(struct zone *zone, const struct gigablock *giga,
 {
 	const struct block *block = memmap_pageblock(zone->map, pageblock);
 
-	if (!has_bit(giga->block.map, pageblock % BLOCK_UNITS))
+	if (!map_has_bit(giga->block.map, pageblock % BLOCK_UNITS))
 		return false;
 	return !block->broken || block->free <= FULL;
 }
@@ -259,9 +255,7 @@ unsigned zone_find_lost(struct zone *zone, uint32_t *next, uint32_t *blocks,
 	if (at < zone->first >> BLOCK_ORDER)
 		at = zone->first >> BLOCK_ORDER;
 	while (at <= end && found < n) {
-		const struct gigablock *giga =
-			&zone->gigablocks[(at >> BLOCK_ORDER) -
-					  (zone->first >> GIGABLOCK_ORDER)];
+		const struct gigablock *giga = gigablock_of(zone, at);
 		uint32_t stop = (at | (BLOCK_UNITS - 1)) + 1;
 
 		zone_lock_uncounted(zone);
@@ -269,7 +263,7 @@ unsigned zone_find_lost(struct zone *zone, uint32_t *next, uint32_t *blocks,
 		if (giga >= zone->gigablocks + zone->fresh)
 			at = end + 1;
 		for (; at < stop && at <= end && found < n; at++)
-			if (has_bit(giga->lost, at % BLOCK_UNITS) &&
+			if (map_has_bit(giga->lost, at % BLOCK_UNITS) &&
 			    in_full_use(zone, giga, at))
 				blocks[found++] = at;
 		zone_unlock(zone);

@@ -5,7 +5,7 @@
  */
 #include "base/report.h"
 #include "zone/buddy.h"
-#include "zone/zone.h"
+#include "zone/zone_impl.h"
 
 struct check {
 	struct zone *zone;
@@ -22,18 +22,6 @@ struct check {
 		(check)->violations++;                                         \
 	} while (0)
 
-static bool bit_is_set(const uint64_t *map, unsigned unit)
-{
-	return map[unit / WORD_BITS] >> unit % WORD_BITS & 1;
-}
-
-static const struct gigablock *gigablock_at(const struct zone *zone,
-					    uint32_t pageblock)
-{
-	return &zone->gigablocks[(pageblock >> BLOCK_ORDER) -
-				 (zone->first >> GIGABLOCK_ORDER)];
-}
-
 static bool lies_inside(const struct zone *zone, uint32_t pageblock)
 {
 	uint64_t first = (uint64_t)pageblock << BLOCK_ORDER;
@@ -43,10 +31,10 @@ static bool lies_inside(const struct zone *zone, uint32_t pageblock)
 
 static bool pageblock_is_whole(const struct zone *zone, uint32_t pageblock)
 {
-	const struct gigablock *giga = gigablock_at(zone, pageblock);
+	const struct gigablock *giga = gigablock_of(zone, pageblock);
 
 	return lies_inside(zone, pageblock) &&
-	       !bit_is_set(giga->block.map, pageblock % BLOCK_UNITS);
+	       !map_has_bit(giga->block.map, pageblock % BLOCK_UNITS);
 }
 
 bool zone_page_is_free(struct zone *zone, pfn_t pfn)
@@ -56,7 +44,7 @@ bool zone_page_is_free(struct zone *zone, pfn_t pfn)
 
 	if (pageblock_is_whole(zone, pfn >> BLOCK_ORDER))
 		return true;
-	return block->broken && !bit_is_set(block->map, pfn % BLOCK_UNITS);
+	return block->broken && !map_has_bit(block->map, pfn % BLOCK_UNITS);
 }
 
 bool zone_pageblock_is_untouched(struct zone *zone, pfn_t pfn)
@@ -64,8 +52,8 @@ bool zone_pageblock_is_untouched(struct zone *zone, pfn_t pfn)
 	uint32_t pageblock = pfn >> BLOCK_ORDER;
 
 	return pageblock_is_whole(zone, pageblock) &&
-	       !bit_is_set(gigablock_at(zone, pageblock)->touched,
-			   pageblock % BLOCK_UNITS);
+	       !map_has_bit(gigablock_of(zone, pageblock)->touched,
+			    pageblock % BLOCK_UNITS);
 }
 
 /* What holds for any entry in use; `name` and index say which. */
@@ -76,7 +64,7 @@ static void check_entry(struct check *check, const struct block *block,
 	bool listed = block->bucket != 0;
 
 	for (unsigned i = 0; i < BLOCK_UNITS; i++)
-		clear += !bit_is_set(block->map, i);
+		clear += !map_has_bit(block->map, i);
 	if (clear != block->free)
 		violation(check, "%s %u: free %u, %u bits are clear", name,
 			  index, block->free, clear);
@@ -120,7 +108,7 @@ static void check_pageblock(struct check *check, uint32_t index)
 			  index);
 	for (unsigned i = 0; i < BLOCK_UNITS; i++, pfn++) {
 		bool exists = pfn >= zone->first && pfn < zone->end;
-		bool used = bit_is_set(block->map, i);
+		bool used = map_has_bit(block->map, i);
 
 		if (!exists && !used)
 			violation(check, "pfn %llu: free, but not in zone %u",
@@ -140,7 +128,7 @@ static void check_gigablock(struct check *check, uint32_t index)
 {
 	struct zone *zone = check->zone;
 	const struct block *block = &zone->gigablocks[index].block;
-	uint32_t pageblock = ((zone->first >> GIGABLOCK_ORDER) + index)
+	uint32_t pageblock = (zone_first_gigablock(zone) + index)
 			     << BLOCK_ORDER;
 
 	if (index >= zone->fresh) {
@@ -157,14 +145,14 @@ static void check_gigablock(struct check *check, uint32_t index)
 	check_entry(check, block, "gigablock", index);
 	check->listed_gigablocks += block->bucket != 0;
 	for (unsigned i = 0; i < BLOCK_UNITS; i++) {
-		bool whole = !bit_is_set(block->map, i);
+		bool whole = !map_has_bit(block->map, i);
 
 		if (whole && !lies_inside(zone, pageblock + i))
 			violation(check,
 				  "pageblock %u: whole, but not all in "
 				  "zone %u",
 				  pageblock + i, zone->id);
-		if (!whole && bit_is_set(zone->gigablocks[index].idle, i))
+		if (!whole && map_has_bit(zone->gigablocks[index].idle, i))
 			violation(check, "pageblock %u: idle, but in use",
 				  pageblock + i);
 	}
