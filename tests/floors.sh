@@ -68,6 +68,10 @@ plant 'Concurrency Kit above platform/' zone/zone.c '# include <ck_spinlock.h>' 
 	'Concurrency Kit'
 plant 'Concurrency Kit in a service' service/stat.c '#include <ck_pr.h>' \
 	'Concurrency Kit'
+plant 'liburcu in the core' zone/zone.c '#include <urcu/list.h>' 'liburcu is for'
+plant 'liburcu in a service' service/stat.c '#include <urcu-bp.h>' \
+	'liburcu is for'
+plant 'liburcu in platform/' platform/rcu.c '#include <urcu-bp.h>'
 plant 'libc in the core' boot/arena.h '#include <pthread.h>' 'pthread.h'
 plant 'a condition on the CPU' zone/zone.c '#if defined(__x86_64__)\n#endif' \
 	'__x86_64__'

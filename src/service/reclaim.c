@@ -30,9 +30,8 @@
  * (Linux's shrinker_free() has the same order.) Were it unlinked first, its
  * `next` could be freed while it runs.
  *
- * liburcu's urcu-bp: any thread may allocate, so any may reclaim, and no one
- * registers. Links are C11 atomics; the grace period is told to
- * ThreadSanitizer.
+ * Any thread may allocate, so any may reclaim: RCU in which no reader
+ * registers. Links are C11 atomics.
  *
  * Threads. One a node sleeps on its word. Bits: ASLEEP, KICKED, STOP. A kick is
  * one read-modify-write, so it is either seen by the thread's next look or
@@ -44,13 +43,10 @@
  * list of all struct reclaim; it is never held while a shrinker runs, a grace
  * period is waited for or a thread joined. Below all locks of the core.
  *
- * Fork. The lock and liburcu's own are held over it. In the child nobody else
+ * Fork. The lock and RCU's own are held over it. In the child nobody else
  * runs shrinkers and there are no threads. A shrinker whose unregistration was
  * under way in another thread is unregistered there.
  */
-/* First: it says always_inline in a way of its own. */
-#include <urcu-bp.h>
-
 #include "service/reclaim.h"
 
 #include <errno.h>
@@ -63,6 +59,7 @@
 #include "base/report.h"
 #include "platform/fault.h"
 #include "platform/platform.h"
+#include "platform/platform_rcu.h"
 
 /* As in Linux: DEF_PRIORITY, SHRINK_BATCH, MAX_RECLAIM_RETRIES. */
 enum { PRIORITY = 12, BATCH = 128, FRUITLESS = 16 };
@@ -122,27 +119,6 @@ static const char *name_of(const struct quire_shrinker *shrinker)
 	return shrinker->name ? shrinker->name : "(no name)";
 }
 
-/* --- RCU --- */
-
-static char readers; /* stands for the edge to the grace period */
-
-static void read_lock(void)
-{
-	urcu_bp_read_lock();
-}
-
-static void read_unlock(void)
-{
-	tsan_release(&readers);
-	urcu_bp_read_unlock();
-}
-
-static void grace_period(void)
-{
-	urcu_bp_synchronize_rcu();
-	tsan_acquire(&readers);
-}
-
 /* --- entries --- */
 
 static bool entry_get(struct entry *entry)
@@ -185,7 +161,7 @@ static struct entry *entry_next(struct reclaim *r, struct entry *at)
 {
 	struct entry *entry;
 
-	read_lock();
+	platform_rcu_read_lock();
 	/* acquire: partner of the release in entry_add(). What is linked is
 	 * complete. */
 	entry = atomic_load_explicit(at ? &at->next : &r->first,
@@ -195,15 +171,15 @@ static struct entry *entry_next(struct reclaim *r, struct entry *at)
 					     memory_order_acquire);
 	if (at)
 		entry_put(at);
-	read_unlock();
+	platform_rcu_read_unlock();
 	return entry;
 }
 
 static void entry_drop(struct entry *entry)
 {
-	read_lock();
+	platform_rcu_read_lock();
 	entry_put(entry);
-	read_unlock();
+	platform_rcu_read_unlock();
 }
 
 static struct entry *load_locked(_Atomic(struct entry *) *link)
@@ -605,13 +581,13 @@ static void fork_prepare(void)
 	lock_acquire(&services_lock);
 	/* Only then: who calls this around its forks too must not meet it. */
 	if (rcu_used)
-		urcu_bp_before_fork();
+		platform_rcu_before_fork();
 }
 
 static void fork_parent(void)
 {
 	if (rcu_used)
-		urcu_bp_after_fork_parent();
+		platform_rcu_after_fork_parent();
 	lock_release(&services_lock);
 }
 
@@ -619,7 +595,7 @@ static void fork_parent(void)
 static void fork_child(void)
 {
 	if (rcu_used)
-		urcu_bp_after_fork_child();
+		platform_rcu_after_fork_child();
 	for (struct reclaim *r = all; r; r = r->next) {
 		struct entry *entry = load_locked(&r->first);
 
@@ -737,7 +713,7 @@ int quire_shrinker_unregister(struct quire *q, struct quire_shrinker *shrinker)
 	lock_acquire(&services_lock);
 	entry_unlink_locked(r, entry);
 	lock_release(&services_lock);
-	grace_period();
+	platform_rcu_synchronize();
 	free(entry);
 	return 0;
 }
