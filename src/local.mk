@@ -80,6 +80,8 @@ libquire_core_la_SOURCES = \
 	src/service/mempool.h \
 	src/service/reclaim.c \
 	src/service/reclaim.h \
+	src/service/small.c \
+	src/service/small.h \
 	src/service/stat.c \
 	src/service/strain.c \
 	src/service/topology.c \

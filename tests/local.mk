@@ -28,8 +28,8 @@ unit_tests = tests/arena tests/bits tests/buddy tests/cpu_stack tests/fault \
 	tests/memmap tests/mempool tests/node tests/options tests/page_alloc \
 	tests/page_waiters tests/pcp tests/platform tests/policy \
 	tests/reclaim tests/report tests/rseq tests/schedule tests/shortage \
-	tests/strain tests/topology tests/validate tests/wait_queue \
-	tests/watermark tests/zone tests/zone_idle
+	tests/small tests/strain tests/topology tests/validate \
+	tests/wait_queue tests/watermark tests/zone tests/zone_idle
 # Of the whole, by what quire.h offers.
 whole_tests = tests/api tests/exhaust tests/faults tests/fork tests/model \
 	tests/nodes tests/pressure

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * All of an allocator at once: holding every list of every zone, the CPU's
- * node, and how a node's zones stand to their watermarks.
+ * node, how a node's zones stand to their watermarks, and the services above.
  *
  * Who holds everything has the drain lock and then every zone's sets, closed
  * and fenced (pcp.c): no sequence is under way and none begins, so what is free
@@ -10,6 +10,27 @@
 #include "instance/allocator.h"
 
 #include "platform/platform.h"
+
+static const struct service *services[NR_SERVICES]; /* (c) after load */
+
+void service_add(enum service_id id, const struct service *service)
+{
+	services[id] = service;
+}
+
+void services_at_fork(enum fork_time time)
+{
+	for (unsigned i = 0; i < NR_SERVICES; i++)
+		if (services[i] && services[i]->at_fork[time])
+			services[i]->at_fork[time]();
+}
+
+void services_stop(struct quire *q)
+{
+	for (unsigned i = 0; i < NR_SERVICES; i++)
+		if (services[i] && services[i]->stop)
+			services[i]->stop(q);
+}
 
 bool allocator_hold_locked(struct quire *q, bool drain)
 {

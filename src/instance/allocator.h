@@ -34,8 +34,6 @@ struct hooks {
 				    const struct quire_shrink *want);
 	/* A zone of the node is below its low watermark. Does not block. */
 	void (*_Atomic kick)(struct quire *q, unsigned node);
-	/* The allocator is about to go. */
-	void (*_Atomic stop)(struct quire *q);
 };
 
 /* Memory that goes back to the system, by give_back.c: (c) constant, (d) drain
@@ -48,6 +46,14 @@ struct give_back {
 	uint64_t last_ms;	  /* (d) of what the rate allowed */
 	uint64_t allowed;	  /* (d) bytes */
 	uint8_t look;		  /* (d) number of the last one */
+};
+
+/* What services keep in, by small.c; zero-filled: nothing yet. (s) its lock */
+enum { SMALL_CLASSES = 7 };
+struct small {
+	struct small_chunk *chunks;		 /* (s) */
+	char *at, *end;				 /* (s) of one: not used yet */
+	struct small_block *free[SMALL_CLASSES]; /* (s) */
 };
 
 /* (c) constant after quire_create(), (a) atomic, (r) registry lock, (d) drain
@@ -69,6 +75,7 @@ struct quire {
 	_Atomic uint64_t reclaims, reclaimed, waits, timeouts; /* (a) */
 	_Atomic uint64_t given_back;			       /* (a) bytes */
 	struct give_back give;
+	struct small small;
 	enum quire_way way;   /* (c) */
 	uint32_t list_orders; /* (c) below it: lists are asked first; 0: none */
 	bool check_race;      /* (c) */
@@ -142,16 +149,29 @@ bool allocator_is_low(const struct quire *q, unsigned node);
 void allocator_balanced(struct quire *q, unsigned node);
 
 /*
- * fork.c: what services do around a fork. prepare runs before the core's locks
- * are taken, in ascending order of rank; the others after they were left.
+ * What services do around a fork and when an allocator goes. In this order they
+ * stop and take their locks: one comes before those that it stands on.
  */
-struct fork_service {
-	enum lock_rank rank;
-	void (*prepare)(void), (*parent)(void), (*child)(void);
-	struct fork_service *next; /* (c) after load */
+enum service_id {
+	SERVICE_RECLAIM,
+	SERVICE_MEMPOOL,
+	SERVICE_SMALL,
+	NR_SERVICES
+};
+/* Before the core's locks are taken; in the parent and in the child, after they
+ * were left. */
+enum fork_time { FORK_PREPARE, FORK_PARENT, FORK_CHILD, NR_FORK_TIMES };
+
+/* NULL: nothing to do. */
+struct service {
+	void (*at_fork[NR_FORK_TIMES])(void);
+	/* q is about to go, and nobody else is inside a call. */
+	void (*stop)(struct quire *q);
 };
 /* At load only. */
-void fork_add_service(struct fork_service *service);
+void service_add(enum service_id id, const struct service *service);
+void services_at_fork(enum fork_time time);
+void services_stop(struct quire *q);
 
 /* fork.c: allocators that a fork has to stop. */
 int fork_register(struct quire *q);

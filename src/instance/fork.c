@@ -24,22 +24,9 @@ static struct lock registry_lock = LOCK_INIT(LOCK_RANK_REGISTRY);
 static struct quire *registry; /* (r) */
 static int hook_error;	       /* (c) after load */
 
-static struct fork_service *services; /* (c) after load */
-
-void fork_add_service(struct fork_service *service)
-{
-	struct fork_service **at = &services;
-
-	while (*at && (*at)->rank < service->rank)
-		at = &(*at)->next;
-	service->next = *at;
-	*at = service;
-}
-
 static void fork_prepare(void)
 {
-	for (struct fork_service *s = services; s; s = s->next)
-		s->prepare();
+	services_at_fork(FORK_PREPARE);
 	lock_acquire(&registry_lock);
 	for (struct quire *q = registry; q; q = q->next_registered)
 		lock_acquire(&q->drain_lock);
@@ -65,8 +52,7 @@ static void fork_resume(void)
 static void fork_parent(void)
 {
 	fork_resume();
-	for (struct fork_service *s = services; s; s = s->next)
-		s->parent();
+	services_at_fork(FORK_PARENT);
 }
 
 /* Threads that stood in for CPUs are gone, but for this one. */
@@ -113,8 +99,7 @@ static void fork_child(void)
 			empty_seats(q);
 	}
 	fork_resume();
-	for (struct fork_service *s = services; s; s = s->next)
-		s->child();
+	services_at_fork(FORK_CHILD);
 }
 
 /* By ascending address, so that locks of one rank are taken in that order. */

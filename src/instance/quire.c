@@ -663,7 +663,6 @@ static int64_t count_live(struct quire *q)
 int quire_destroy(struct quire *q)
 {
 	int64_t live = q->forked ? 0 : count_live(q);
-	void (*stop)(struct quire *);
 	struct arena arena;
 
 	if (live < 0)
@@ -673,9 +672,7 @@ int quire_destroy(struct quire *q)
 		errno = EBUSY;
 		return -1;
 	}
-	stop = atomic_load_explicit(&q->hooks.stop, memory_order_acquire);
-	if (stop)
-		stop(q);
+	services_stop(q);
 	fork_unregister(q);
 	if (q->way == QUIRE_WAY_BOUND)
 		platform_key_delete(q->key);

@@ -38,7 +38,6 @@
 #include "service/mempool.h"
 
 #include <errno.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "alloc/page_alloc.h"
@@ -46,8 +45,8 @@
 #include "base/report.h"
 #include "base/wait_queue.h"
 #include "instance/allocator.h"
-#include "platform/fault.h"
 #include "platform/platform.h"
+#include "service/small.h"
 
 enum { LOOK_MS = 20 };
 
@@ -209,6 +208,11 @@ static void pools_remove(struct quire_mempool *pool)
 	lock_release(&pools_lock);
 }
 
+static size_t reserve_bytes(unsigned blocks)
+{
+	return blocks * sizeof(struct quire_page *);
+}
+
 /* The pool's memory; its blocks go back, but where they are the parent's. */
 static void pool_free(struct quire_mempool *pool)
 {
@@ -216,23 +220,20 @@ static void pool_free(struct quire_mempool *pool)
 
 	while (!pool->q->forked && (page = reserve_take_locked(pool)))
 		quire_free_pages(pool->q, page, pool->order);
-	free(pool->reserve);
-	free(pool);
+	small_free(pool->q, pool->reserve, reserve_bytes(pool->blocks));
+	small_free(pool->q, pool, sizeof(*pool));
 }
 
 static struct quire_mempool *pool_make(struct quire *q, unsigned order,
 				       unsigned flags, unsigned blocks)
 {
-	struct quire_mempool *pool =
-		fault_hit(FAULT_SERVICE) ? NULL : calloc(1, sizeof(*pool));
+	struct quire_mempool *pool = small_alloc(q, sizeof(*pool));
 
 	if (!pool)
 		return NULL;
-	pool->reserve = fault_hit(FAULT_SERVICE)
-				? NULL
-				: calloc(blocks, sizeof(struct quire_page *));
+	pool->reserve = small_alloc(q, reserve_bytes(blocks));
 	if (!pool->reserve) {
-		free(pool);
+		small_free(q, pool, sizeof(*pool));
 		return NULL;
 	}
 	wait_queue_init(&pool->queue, LOCK_RANK_POOL);
@@ -432,7 +433,22 @@ struct mempool_state mempool_state(struct quire_mempool *pool)
 	return state;
 }
 
-/* --- fork --- */
+/* --- destroy and fork --- */
+
+/* Pools that the allocator leaves behind: a child does that with its parent's.
+ */
+static void stop(struct quire *q)
+{
+	struct quire_mempool **at = &pools;
+
+	lock_acquire(&pools_lock);
+	while (*at)
+		if ((*at)->q == q)
+			*at = (*at)->next;
+		else
+			at = &(*at)->next;
+	lock_release(&pools_lock);
+}
 
 static void fork_prepare(void)
 {
@@ -457,10 +473,10 @@ static void fork_child(void)
 
 static at_load void hook(void)
 {
-	static struct fork_service service = { .rank = LOCK_RANK_POOLS,
-					       .prepare = fork_prepare,
-					       .parent = fork_parent,
-					       .child = fork_child };
+	static const struct service service = {
+		.at_fork = { fork_prepare, fork_parent, fork_child },
+		.stop = stop,
+	};
 
-	fork_add_service(&service);
+	service_add(SERVICE_MEMPOOL, &service);
 }

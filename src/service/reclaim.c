@@ -52,14 +52,12 @@
 #include <errno.h>
 #include <limits.h>
 #include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 
 #include "alloc/want.h"
 #include "base/report.h"
-#include "platform/fault.h"
 #include "platform/platform.h"
 #include "platform/platform_rcu.h"
+#include "service/small.h"
 
 /* As in Linux: DEF_PRIORITY, SHRINK_BATCH, MAX_RECLAIM_RETRIES. */
 enum { PRIORITY = 12, BATCH = 128, FRUITLESS = 16 };
@@ -507,12 +505,13 @@ static uint64_t reclaim_direct(struct quire *q, const struct quire_shrink *want)
 	return shrink(reclaim_of(q), want);
 }
 
-/* The stop hook: nobody else is inside a call any more. */
-static void reclaim_fini(struct quire *q)
+/* Entries that are left go with the allocator's small memory. */
+static void stop(struct quire *q)
 {
 	struct reclaim *r = reclaim_of(q), **at = &all;
-	struct entry *entry;
 
+	if (!r)
+		return;
 	if (r->threads == RUNNING)
 		stop_threads(r, r->nr_threads);
 	lock_acquire(&services_lock);
@@ -520,28 +519,6 @@ static void reclaim_fini(struct quire *q)
 		at = &(*at)->next;
 	*at = r->next;
 	lock_release(&services_lock);
-	while ((entry = load_locked(&r->first))) {
-		atomic_store_explicit(&r->first, load_locked(&entry->next),
-				      memory_order_relaxed);
-		free(entry);
-	}
-	free(r->thread);
-	free(r);
-}
-
-static void *make(size_t n, size_t size)
-{
-	void *made = NULL;
-
-	if (!fault_hit(FAULT_SERVICE) &&
-	    posix_memalign(&made, 64, n * size) != 0)
-		made = NULL;
-	if (!made) {
-		errno = ENOMEM;
-		return NULL;
-	}
-	memset(made, 0, n * size);
-	return made;
 }
 
 /* The allocator's, made when it is first used. */
@@ -551,12 +528,12 @@ static struct reclaim *reclaim_make_locked(struct quire *q)
 
 	if (r)
 		return r;
-	r = make(1, sizeof(*r));
+	r = small_alloc(q, sizeof(*r));
 	if (!r)
 		return NULL;
-	r->thread = make(q->nodes->nr, sizeof(*r->thread));
+	r->thread = small_alloc(q, q->nodes->nr * sizeof(*r->thread));
 	if (!r->thread) {
-		free(r);
+		small_free(q, r, sizeof(*r));
 		return NULL;
 	}
 	r->q = q;
@@ -567,8 +544,6 @@ static struct reclaim *reclaim_make_locked(struct quire *q)
 	/* release: partner of the acquire in reclaim_of(), and of those with
 	 * which hooks are called. */
 	atomic_store_explicit(&q->reclaimer, r, memory_order_release);
-	atomic_store_explicit(&q->hooks.stop, reclaim_fini,
-			      memory_order_release);
 	atomic_store_explicit(&q->hooks.reclaim, reclaim_direct,
 			      memory_order_release);
 	return r;
@@ -622,12 +597,12 @@ static void fork_child(void)
 
 static at_load void hook(void)
 {
-	static struct fork_service service = { .rank = LOCK_RANK_RECLAIM,
-					       .prepare = fork_prepare,
-					       .parent = fork_parent,
-					       .child = fork_child };
+	static const struct service service = {
+		.at_fork = { fork_prepare, fork_parent, fork_child },
+		.stop = stop,
+	};
 
-	fork_add_service(&service);
+	service_add(SERVICE_RECLAIM, &service);
 }
 
 /* --- quire.h --- */
@@ -662,7 +637,7 @@ int quire_shrinker_register(struct quire *q, struct quire_shrinker *shrinker)
 		       (void *)shrinker);
 		return fail(EINVAL);
 	}
-	entry = make(1, sizeof(*entry));
+	entry = small_alloc(q, sizeof(*entry));
 	if (!entry)
 		return -1;
 	entry->shrinker = shrinker;
@@ -674,7 +649,7 @@ int quire_shrinker_register(struct quire *q, struct quire_shrinker *shrinker)
 	lock_release(&services_lock);
 	if (r)
 		return 0;
-	free(entry);
+	small_free(q, entry, sizeof(*entry));
 	if (!of)
 		return fail(ENOMEM);
 	report(&q->reporter,
@@ -714,7 +689,7 @@ int quire_shrinker_unregister(struct quire *q, struct quire_shrinker *shrinker)
 	entry_unlink_locked(r, entry);
 	lock_release(&services_lock);
 	platform_rcu_synchronize();
-	free(entry);
+	small_free(q, entry, sizeof(*entry));
 	return 0;
 }
 
