@@ -80,6 +80,9 @@ libquire_core_la_SOURCES = \
 	src/service/mempool.h \
 	src/service/reclaim.c \
 	src/service/reclaim.h \
+	src/service/reclaim_thread.c \
+	src/service/shrinker.c \
+	src/service/shrinker.h \
 	src/service/small.c \
 	src/service/small.h \
 	src/service/stat.c \

@@ -82,7 +82,7 @@ void lock_acquire_polled_slow(struct lock *lock)
  * one taken last, which is the highest. A signal handler that takes and leaves
  * a lock puts back what it found.
  */
-enum { NR_RANKS = LOCK_RANK_ZONE - LOCK_RANK_RECLAIM + 1 };
+enum { NR_RANKS = LOCK_RANK_ZONE - LOCK_RANK_SHRINKERS + 1 };
 
 static thread_local_in_handlers struct {
 	unsigned nr;
@@ -121,7 +121,7 @@ static const struct lock *noted_below(const struct lock *lock)
 
 void lock_waiting(const struct lock *lock)
 {
-	unsigned rank = (unsigned)(lock->rank - LOCK_RANK_RECLAIM);
+	unsigned rank = (unsigned)(lock->rank - LOCK_RANK_SHRINKERS);
 
 	for (unsigned r = rank; r < NR_RANKS; r++)
 		assert_debug(held[r].nr == 0 ||
@@ -129,12 +129,12 @@ void lock_waiting(const struct lock *lock)
 			     "lock %p of rank %d taken over %p of rank %d",
 			     (const void *)lock, lock->rank,
 			     (const void *)held[r].highest,
-			     (int)r + LOCK_RANK_RECLAIM);
+			     (int)r + LOCK_RANK_SHRINKERS);
 }
 
 void lock_acquired(struct lock *lock, bool shared)
 {
-	unsigned rank = (unsigned)(lock->rank - LOCK_RANK_RECLAIM);
+	unsigned rank = (unsigned)(lock->rank - LOCK_RANK_SHRINKERS);
 
 	if (!shared)
 		note_below(lock, held[rank].highest);
@@ -147,7 +147,7 @@ void lock_acquired(struct lock *lock, bool shared)
 
 void lock_releasing(struct lock *lock, bool shared)
 {
-	unsigned rank = (unsigned)(lock->rank - LOCK_RANK_RECLAIM);
+	unsigned rank = (unsigned)(lock->rank - LOCK_RANK_SHRINKERS);
 
 	assert_debug(shared || lock_held(lock),
 		     "lock %p released by %u, owner %u", (void *)lock,

@@ -30,15 +30,15 @@
 #include "platform/cc.h"
 
 enum lock_rank {
-	LOCK_RANK_RECLAIM = -8,	 /* reclaim.c: shrinkers, threads */
-	LOCK_RANK_POOLS = -7,	 /* mempool.c: the list of pools */
-	LOCK_RANK_POOL = -6,	 /* mempool.c: a pool */
-	LOCK_RANK_SMALL = -5,	 /* small.c: memory for services */
-	LOCK_RANK_ZONELIST = -4, /* who builds zonelists */
-	LOCK_RANK_REGISTRY = -3, /* the list of allocators, for fork */
-	LOCK_RANK_WAITERS = -2,	 /* calls that wait for pages */
-	LOCK_RANK_DRAIN = -1,	 /* one drainer at a time */
-	LOCK_RANK_PCP = 0,	 /* zero-filled memory is a free pcp lock */
+	LOCK_RANK_SHRINKERS = -8, /* shrinker.c: all lists */
+	LOCK_RANK_POOLS = -7,	  /* mempool.c: the list of pools */
+	LOCK_RANK_POOL = -6,	  /* mempool.c: a pool */
+	LOCK_RANK_SMALL = -5,	  /* small.c: memory for services */
+	LOCK_RANK_ZONELIST = -4,  /* who builds zonelists */
+	LOCK_RANK_REGISTRY = -3,  /* the list of allocators, for fork */
+	LOCK_RANK_WAITERS = -2,	  /* calls that wait for pages */
+	LOCK_RANK_DRAIN = -1,	  /* one drainer at a time */
+	LOCK_RANK_PCP = 0,	  /* zero-filled memory is a free pcp lock */
 	LOCK_RANK_ZONE = 1,
 };
 

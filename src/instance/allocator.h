@@ -24,7 +24,8 @@
 
 enum { HOT_OFFSET = 3072 + 384, COLD_MAX = 2048 };
 
-struct reclaim;
+struct reclaim_threads;
+struct shrinkers;
 
 /* What services do for the floors below; NULL until it is used. (a) */
 struct hooks {
@@ -71,7 +72,8 @@ struct quire {
 	bool shut;		   /* (d) lists are, for somebody waits */
 	struct lock zonelist_lock; /* who rebuilds zonelists */
 	struct hooks hooks;	   /* (a) */
-	struct reclaim *_Atomic reclaimer; /* (a) reclaim.c's */
+	struct shrinkers *_Atomic shrinkers;		 /* (a) shrinker.c's */
+	struct reclaim_threads *_Atomic reclaim_threads; /* (a) */
 	_Atomic uint64_t reclaims, reclaimed, waits, timeouts; /* (a) */
 	_Atomic uint64_t given_back;			       /* (a) bytes */
 	struct give_back give;
@@ -153,7 +155,8 @@ void allocator_balanced(struct quire *q, unsigned node);
  * stop and take their locks: one comes before those that it stands on.
  */
 enum service_id {
-	SERVICE_RECLAIM,
+	SERVICE_RECLAIM_THREAD,
+	SERVICE_SHRINKER,
 	SERVICE_MEMPOOL,
 	SERVICE_SMALL,
 	NR_SERVICES
