@@ -725,6 +725,7 @@ struct storm {
 	struct quire_mempool *pool;
 	_Atomic uint64_t failed, timeouts, served;
 	_Atomic unsigned numbers;
+	_Atomic bool forking; /* go on, however many turns that are */
 };
 
 /* Of a block that two threads have, one finds the other's mark. */
@@ -735,7 +736,7 @@ static void *storm_main(void *arg)
 	uint16_t mark = (uint16_t)(1u << s->numbers++);
 	struct test_rng rng = { mark };
 
-	for (uint64_t i = 0; i < turns; i++) {
+	for (uint64_t i = 0; i < turns || s->forking; i++) {
 		bool hasty = mark == 1;
 		struct quire_page *page = quire_mempool_alloc(
 			s->pool, QUIRE_WAIT, hasty ? 1 : 60000);
@@ -914,6 +915,7 @@ static void test_fork_storm(void **state)
 	s.pool = make(s.q, 0, 4);
 	hog_take(&hog, s.q);
 	s.numbers = 1; /* nobody is hasty */
+	s.forking = true;
 	for (size_t i = 0; i < TEST_LENGTH(threads); i++)
 		pthread_create(&threads[i], NULL, storm_main, &s);
 	for (int i = 0; i < 30; i++) {
@@ -933,6 +935,7 @@ static void test_fork_storm(void **state)
 		}
 		expect_child(pid);
 	}
+	s.forking = false;
 	for (size_t i = 0; i < TEST_LENGTH(threads); i++)
 		pthread_join(threads[i], NULL);
 	assert_int_equal(s.failed, 0);
