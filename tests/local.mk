@@ -26,14 +26,16 @@ LDADD = libquire-core.la $(CMOCKA_LIBS)
 unit_tests = tests/arena tests/bits tests/buddy tests/cpu_stack tests/fault \
 	tests/give_back tests/holds tests/layout tests/lock tests/memblock \
 	tests/memmap tests/mempool tests/node tests/options tests/page_alloc \
-	tests/page_waiters tests/pcp tests/platform tests/policy \
-	tests/reclaim tests/reclaim_thread tests/report tests/rseq \
-	tests/schedule tests/shortage tests/shrinker tests/small tests/strain \
-	tests/topology tests/validate tests/wait_queue tests/watermark \
-	tests/zone tests/zone_idle
+	tests/page_waiters tests/pcp tests/platform tests/platform_rcu \
+	tests/policy tests/reclaim tests/reclaim_thread tests/report \
+	tests/rseq tests/schedule tests/shortage tests/shrinker tests/small \
+	tests/strain tests/topology tests/validate tests/wait_queue \
+	tests/watermark tests/zone tests/zone_idle
 # Of the whole, by what quire.h offers.
 whole_tests = tests/api tests/exhaust tests/faults tests/fork tests/model \
-	tests/nodes tests/pressure
+	tests/no_malloc tests/nodes tests/pressure
+# Of the library that is installed.
+tests_no_malloc_LDADD = libquire.la $(CMOCKA_LIBS)
 
 if HAVE_CMOCKA
 check_PROGRAMS += $(unit_tests) $(whole_tests)
