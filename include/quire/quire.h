@@ -266,7 +266,7 @@ struct quire_options {
 /*
  * Creates an allocator. NULL options, or 0 as size without QUIRE_CONF, is
  * EINVAL. Cost does not depend on the size of the region. May call malloc; no
- * later call does, but for what libc does to start threads.
+ * later call does, but for what libc does for threads.
  * Errors: EINVAL (options, each named), ENOMEM (no backing asked for can be
  * had, or no room for the tables), EPERM or ENOMEM (mlock), EACCES
  * (QUIRE_PREFAULT of a region that is not writable), ENOTSUP (a way that cannot
