@@ -23,6 +23,7 @@ libquire_core_la_SOURCES = \
 	src/base/holds.h \
 	src/base/lock.c \
 	src/base/lock.h \
+	src/base/names.c \
 	src/base/report.c \
 	src/base/report.h \
 	src/base/schedule.c \

@@ -462,21 +462,6 @@ static void test_lock_times(void **state)
 	}
 }
 
-static void test_names(void **state)
-{
-	(void)state;
-	assert_string_equal(quire_version(), "0.1.0");
-	assert_string_equal(quire_way_name(QUIRE_WAY_RSEQ), "rseq");
-	assert_string_equal(quire_way_name(QUIRE_WAY_TRYLOCK), "trylock");
-	assert_string_equal(quire_way_name(QUIRE_WAY_BOUND), "bound");
-	assert_non_null(quire_way_name((enum quire_way)99));
-	assert_string_equal(quire_backing_name(QUIRE_BACKING_1G), "1g");
-	assert_string_equal(quire_backing_name(QUIRE_BACKING_2M), "2m");
-	assert_string_equal(quire_backing_name(QUIRE_BACKING_THP), "thp");
-	assert_string_equal(quire_backing_name(QUIRE_BACKING_BASE), "base");
-	assert_non_null(quire_backing_name((enum quire_backing)99));
-}
-
 static void *map_region(size_t size, int protection)
 {
 	void *region = mmap(NULL, size, protection,
@@ -2574,7 +2559,6 @@ int main(void)
 		TEST(test_stat_size),
 		TEST(test_stat_longer),
 		TEST(test_lock_times),
-		TEST(test_names),
 		TEST(test_callers_region),
 		TEST(test_region_too_small),
 		TEST(test_region_untouched),

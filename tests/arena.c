@@ -235,16 +235,6 @@ static void test_plan_trims(void **state)
 	}
 }
 
-static void test_names(void **state)
-{
-	(void)state;
-	assert_string_equal(arena_backing_name(QUIRE_BACKING_1G), "1g");
-	assert_string_equal(arena_backing_name(QUIRE_BACKING_THP), "thp");
-	assert_string_equal(arena_backing_name(QUIRE_BACKING_NONE), "none");
-	assert_string_equal(arena_backing_name((enum quire_backing)99),
-			    "unknown");
-}
-
 /* --- backing --- */
 
 static int make(struct arena *arena, struct arena_request request,
@@ -735,7 +725,6 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		each(test_plan_reserved),
 		each(test_plan_trims),
-		each(test_names),
 		each(test_reserved),
 		each(test_not_reserved),
 		each(test_backing_order),

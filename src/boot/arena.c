@@ -85,16 +85,6 @@ int arena_plan(struct arena *arena, const struct arena_request *request,
 	return plan_callers(arena, request);
 }
 
-const char *arena_backing_name(enum quire_backing backing)
-{
-	static const char *const names[] = { "default", "1g",	  "2m",	 "thp",
-					     "base",	"caller", "none" };
-
-	return (size_t)backing < sizeof(names) / sizeof(names[0])
-		       ? names[backing]
-		       : "unknown";
-}
-
 static int back_one(void *addr, uint64_t size, enum quire_backing backing)
 {
 	switch (backing) {
@@ -136,7 +126,7 @@ static enum quire_backing back(const struct arena *arena, void *addr,
 			report(arena->reporter,
 			       "backing %s cannot be had for %llu bytes "
 			       "(errno %d)",
-			       arena_backing_name(list[i]),
+			       quire_backing_name(list[i]),
 			       (unsigned long long)size, errno);
 	}
 	return QUIRE_BACKING_DEFAULT;

@@ -58,6 +58,4 @@ void arena_lose_pages(struct arena *arena);
 /* Hands the range to the early allocator: tables are carved from its start. */
 int arena_add_to_memblock(const struct arena *arena, struct memblock *memblock);
 
-const char *arena_backing_name(enum quire_backing backing);
-
 #endif

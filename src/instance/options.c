@@ -118,7 +118,7 @@ static bool set_backing(struct settings *settings, struct text value)
 		enum quire_backing backing = QUIRE_BACKING_1G;
 
 		while (backing <= QUIRE_BACKING_BASE &&
-		       !text_is(word, arena_backing_name(backing)))
+		       !text_is(word, quire_backing_name(backing)))
 			backing++;
 		if (backing > QUIRE_BACKING_BASE || n == NR_BACKINGS)
 			return false;
@@ -471,7 +471,7 @@ static int check(const struct quire_options *options, const struct reporter *to)
 		if (i && options->backing[i] && !options->backing[i - 1])
 			return report_invalid(
 				to, "backing[%d] %s: behind an empty entry", i,
-				arena_backing_name(options->backing[i]));
+				quire_backing_name(options->backing[i]));
 	}
 	if (options->cpus > MAX_CPUS)
 		return report_invalid(to, "cpus %u: at most %d", options->cpus,

@@ -17,45 +17,8 @@
 #include "instance/layout.h"
 #include "instance/policy.h"
 #include "platform/platform.h"
-#include "config.h"
 
 enum { LIVE_LISTED = 16 };
-
-const char *quire_version(void)
-{
-	return PACKAGE_VERSION;
-}
-
-const char *quire_backing_name(enum quire_backing backing)
-{
-	return arena_backing_name(backing);
-}
-
-const char *quire_way_name(enum quire_way way)
-{
-	static const char *const names[] = { "default", "rseq", "trylock",
-					     "bound" };
-
-	return (size_t)way < sizeof(names) / sizeof(names[0]) ? names[way]
-							      : "unknown";
-}
-
-const char *quire_zone_name(enum quire_zone kind)
-{
-	static const char *const names[] = { "DMA32", "NORMAL", "MOVABLE",
-					     "DEVICE" };
-
-	return (size_t)kind < QUIRE_NR_ZONES ? names[kind] : "unknown";
-}
-
-const char *quire_mobility_name(enum quire_mobility type)
-{
-	static const char *const names[] = { "unmovable",   "movable",
-					     "reclaimable", "highatomic",
-					     "cma",	    "isolated" };
-
-	return (size_t)type < QUIRE_NR_TYPES ? names[type] : "unknown";
-}
 
 /* What creation knows before there is an allocator. */
 struct plan {
@@ -264,9 +227,9 @@ static void tell_arena(const struct quire *q, const struct plan *plan)
 	     region->end - region->first, region->mapped ? "address" : "offset",
 	     (ull)q->arena.start, region->first);
 	step(q, plan, "backing %s; %zu bytes of tables on %s",
-	     arena_backing_name(q->arena.backing),
+	     quire_backing_name(q->arena.backing),
 	     q->arena.table_size - q->pcp_bytes,
-	     arena_backing_name(q->arena.table_backing));
+	     quire_backing_name(q->arena.table_backing));
 }
 
 static void init_nodes(struct quire *q, const struct plan *plan,

@@ -262,7 +262,7 @@ static int refuse(struct quire *q, const char *call)
 {
 	report(&q->reporter,
 	       "%s: backing %s, way back %u%s: this memory does not go back",
-	       call, arena_backing_name(q->arena.backing),
+	       call, quire_backing_name(q->arena.backing),
 	       (unsigned)q->give.how, q->arena.locked ? ", locked" : "");
 	errno = ENOTSUP;
 	return -1;
