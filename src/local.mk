@@ -57,6 +57,8 @@ libquire_core_la_SOURCES = \
 	src/pcp/pcp.h \
 	src/instance/allocator.c \
 	src/instance/allocator.h \
+	src/instance/bind.c \
+	src/instance/create.c \
 	src/instance/fork.c \
 	src/instance/layout.c \
 	src/instance/layout.h \
@@ -64,7 +66,6 @@ libquire_core_la_SOURCES = \
 	src/instance/options.h \
 	src/instance/policy.c \
 	src/instance/policy.h \
-	src/instance/quire.c \
 	src/alloc/exact.c \
 	src/alloc/page_alloc.c \
 	src/alloc/page_alloc.h \

@@ -1,13 +1,16 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * All of an allocator at once: holding every list of every zone, the CPU's
- * node, how a node's zones stand to their watermarks, and the services above.
+ * node, how a node's zones stand to their watermarks, the services above, and
+ * what it tells of itself.
  *
  * Who holds everything has the drain lock and then every zone's sets, closed
  * and fenced (pcp.c): no sequence is under way and none begins, so what is free
  * lies in the zones once the lists are drained.
  */
 #include "instance/allocator.h"
+
+#include <string.h>
 
 #include "platform/platform.h"
 
@@ -60,7 +63,7 @@ void allocator_release(struct quire *q)
 unsigned allocator_this_node_slow(const struct quire *q)
 {
 	const struct pcp_seat *seat =
-		q->way == QUIRE_WAY_BOUND ? platform_key_get(q->key) : NULL;
+		q->way == QUIRE_WAY_BOUND ? bind_seat(q) : NULL;
 	uint32_t cpu = seat ? seat->cpu : platform_cpu();
 
 	return cpu < q->nr_cpu_nodes ? q->cpu_node[cpu] : 0;
@@ -107,4 +110,30 @@ void allocator_balanced(struct quire *q, unsigned node)
 		if (zone)
 			watermark_unboost(&zone->marks);
 	}
+}
+
+int quire_info(const struct quire *q, struct quire_info *info, size_t info_size)
+{
+	struct quire_info all = {
+		.pages = q->map.region.end - q->map.region.first,
+		.backing = q->arena.backing,
+		.table_backing = q->arena.table_backing,
+		.way = q->way,
+		.cpus = q->nr_cpus,
+		.nodes = q->nodes->nr,
+		.zones = q->nr_zones,
+		.trimmed_head = q->arena.trimmed_head,
+		.trimmed_tail = q->arena.trimmed_tail,
+		.table_bytes = q->arena.table_size - q->pcp_bytes,
+		.pcp_bytes = q->pcp_bytes,
+		.first_pfn = q->map.region.first,
+	};
+
+	if (q->map.region.mapped)
+		all.address = (void *)(uintptr_t)q->arena.start;
+	else
+		all.offset = q->arena.start;
+	memset(info, 0, info_size);
+	memcpy(info, &all, info_size < sizeof(all) ? info_size : sizeof(all));
+	return 0;
 }

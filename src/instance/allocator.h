@@ -151,6 +151,18 @@ bool allocator_is_low(const struct quire *q, unsigned node);
 void allocator_balanced(struct quire *q, unsigned node);
 
 /*
+ * bind.c: seats of the bound way, which alone calls these. bind_init() takes
+ * them from a cleared table and makes the thread key; -1, with errno and a
+ * report, if none can be had.
+ */
+int bind_init(struct quire *q, struct pcp_seat *seats, uint32_t nr_seats);
+void bind_fini(struct quire *q);
+/* The calling thread's, NULL if it has none. */
+struct pcp_seat *bind_seat(const struct quire *q);
+/* In the child of a fork: only the calling thread is still there. */
+void bind_forget_threads(struct quire *q);
+
+/*
  * What services do around a fork and when an allocator goes. In this order they
  * stop and take their locks: one comes before those that it stands on.
  */

@@ -55,17 +55,6 @@ static void fork_parent(void)
 	services_at_fork(FORK_PARENT);
 }
 
-/* Threads that stood in for CPUs are gone, but for this one. */
-static void empty_seats(struct quire *q)
-{
-	const struct pcp_seat *mine = platform_key_get(q->key);
-
-	for (uint32_t cpu = 0; cpu < q->nr_cpus; cpu++)
-		if (&q->seats[cpu] != mine)
-			atomic_store_explicit(&q->seats[cpu].taken, 0,
-					      memory_order_relaxed);
-}
-
 /* Threads that waited, or were building zonelists, are gone. */
 static void forget_threads(struct quire *q)
 {
@@ -96,7 +85,7 @@ static void fork_child(void)
 		q->copied = true;
 		forget_threads(q);
 		if (q->way == QUIRE_WAY_BOUND)
-			empty_seats(q);
+			bind_forget_threads(q);
 	}
 	fork_resume();
 	services_at_fork(FORK_CHILD);

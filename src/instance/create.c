@@ -1,13 +1,30 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * An allocator's life: create, bind, describe, destroy.
+ * An allocator's life: create and destroy.
  *
- * Creation goes up the floors: options are read, the arena planned, the sizes
- * of all tables added up, the arena reserved with room for them, the tables
- * carved by memblock, then map, zones and lists laid over them, in the steps of
+ * Creation goes up the floors. The plan says all that is to be: options are
+ * read, the region is trimmed and cut into nodes and zones, and the sizes of
+ * all tables are added up. Then the arena is reserved with room for them, its
+ * nodes are bound to the machine's (QUIRE_NUMA), memblock carves the tables
+ * from its start, and map, zones and lists are laid over them, in the steps of
  * Linux's free_area_init(); with QUIRE_CONF=debug:init each says what it did.
- * Nothing is written that grows with the region. Whatever fails is undone in
- * one place: everything lies in the arena's range.
+ * Nothing is written that grows with the region: a table of zeros describes
+ * pages that are free and untouched.
+ *
+ * struct quire is one of the tables, and all of them lie in the arena's range,
+ * so a failure is undone in one place: the range goes. Only the thread key of
+ * the bound way and the registration for forks lie outside it. build() makes
+ * the key before all else, registers last, and deletes the key if a step in
+ * between fails.
+ *
+ * Destruction drains every list; what the zones then lack is live. While a page
+ * is live it fails, and the allocator goes on as it was. Otherwise services are
+ * stopped, forks leave the allocator alone, and the range goes. A fork's child
+ * that must not use the memory asks for no pages: they are its parent's.
+ *
+ * Locking: one thread creates, and no other uses an allocator that is being
+ * destroyed. Only a fork could find it in between: it is registered once it is
+ * whole.
  */
 #include <errno.h>
 #include <string.h>
@@ -168,47 +185,7 @@ static bool tables_complete(const struct tables *t, unsigned nr_zones)
 	return all;
 }
 
-/* --- ways and nodes --- */
-
-static unsigned machine_to_node(const struct plan *plan, unsigned machine)
-{
-	for (unsigned n = 0; n < plan->layout.nr_nodes; n++)
-		if (plan->settings.machine_node[n] == machine)
-			return n;
-	return 0;
-}
-
-static void leave_seat(void *value)
-{
-	struct pcp_seat *seat = value;
-
-	/* release: the CPU's next thread sees what this one did to its lists */
-	atomic_store_explicit(&seat->taken, 0, memory_order_release);
-}
-
-static int choose_way(struct quire *q, const struct plan *plan)
-{
-	enum quire_way way = plan->settings.options.way;
-
-	if (way == QUIRE_WAY_RSEQ && !platform_rseq_usable()) {
-		report(&plan->reporter,
-		       "way rseq cannot be had: no registered restartable "
-		       "sequences, or no membarrier for them");
-		errno = ENOTSUP;
-		return -1;
-	}
-	if (way == QUIRE_WAY_BOUND &&
-	    platform_key_create(&q->key, leave_seat) != 0) {
-		report(&plan->reporter,
-		       "way bound cannot be had: no thread key (errno %d)",
-		       errno);
-		return -1;
-	}
-	q->way = way;
-	return 0;
-}
-
-/* --- create --- */
+/* --- laying out --- */
 
 /* A line of the start-up log. */
 #define step(q, plan, ...)                                                     \
@@ -391,8 +368,15 @@ static void init_zonelists(struct quire *q, const struct plan *plan)
 	}
 }
 
-static int init_cpus(struct quire *q, const struct plan *plan,
-		     const struct tables *t)
+static unsigned machine_to_node(const struct plan *plan, unsigned machine)
+{
+	for (unsigned n = 0; n < plan->layout.nr_nodes; n++)
+		if (plan->settings.machine_node[n] == machine)
+			return n;
+	return 0;
+}
+
+static int init_cpus(struct quire *q, const struct plan *plan)
 {
 	const struct quire_options *options = &plan->settings.options;
 	/* Sets of the trylock way are numbered by CPU as well. */
@@ -414,10 +398,6 @@ static int init_cpus(struct quire *q, const struct plan *plan,
 					      cpu, node, q->nodes->nr);
 		q->cpu_node[cpu] = (uint8_t)node;
 	}
-	q->seats = t->seats;
-	for (uint32_t cpu = 0; q->way == QUIRE_WAY_BOUND && cpu < q->nr_cpus;
-	     cpu++)
-		q->seats[cpu].cpu = cpu;
 	step(q, plan, "way %s, %u CPUs, %zu bytes of page lists",
 	     quire_way_name(q->way), q->nr_cpus, q->pcp_bytes);
 	return 0;
@@ -489,9 +469,29 @@ static int lay_out(struct quire *q, const struct plan *plan,
 				      "none: NORMAL and DMA32 are empty");
 	if (policy_check(&q->policy, q->nodes, QUIRE_ZONE_NORMAL,
 			 &q->reporter) != 0 ||
-	    init_cpus(q, plan, t) != 0)
+	    init_cpus(q, plan) != 0)
 		return -1;
 	init_lists(q, plan, t);
+	return 0;
+}
+
+/* --- build --- */
+
+static int choose_way(struct quire *q, const struct plan *plan,
+		      const struct tables *t)
+{
+	const struct quire_options *options = &plan->settings.options;
+
+	q->way = options->way;
+	if (q->way == QUIRE_WAY_RSEQ && !platform_rseq_usable()) {
+		report(&q->reporter,
+		       "way rseq cannot be had: no registered restartable "
+		       "sequences, or no membarrier for them");
+		errno = ENOTSUP;
+		return -1;
+	}
+	if (q->way == QUIRE_WAY_BOUND)
+		return bind_init(q, t->seats, options->cpus);
 	return 0;
 }
 
@@ -519,11 +519,11 @@ static struct quire *build(struct plan *plan)
 	q->arena = plan->arena;
 	q->reporter = plan->reporter;
 	q->arena.reporter = &q->reporter;
-	if (choose_way(q, plan) != 0)
+	if (choose_way(q, plan, &t) != 0)
 		return NULL;
 	if (lay_out(q, plan, &t) != 0 || fork_register(q) != 0) {
 		if (q->way == QUIRE_WAY_BOUND)
-			platform_key_delete(q->key);
+			bind_fini(q);
 		return NULL;
 	}
 	return q;
@@ -555,6 +555,8 @@ static int bind_nodes(const struct plan *plan)
 	return 0;
 }
 
+/* --- create and destroy --- */
+
 struct quire *quire_create(const struct quire_options *given)
 {
 	size_t table_size = 0;
@@ -580,8 +582,6 @@ struct quire *quire_create(const struct quire_options *given)
 	}
 	return q;
 }
-
-/* --- destroy --- */
 
 static void tell_live(struct quire *q, uint64_t live)
 {
@@ -638,85 +638,9 @@ int quire_destroy(struct quire *q)
 	services_stop(q);
 	fork_unregister(q);
 	if (q->way == QUIRE_WAY_BOUND)
-		platform_key_delete(q->key);
+		bind_fini(q);
 	/* The allocator lies in the range that goes away. */
 	arena = q->arena;
 	arena_fini(&arena);
-	return 0;
-}
-
-/* --- describe and bind --- */
-
-int quire_info(const struct quire *q, struct quire_info *info, size_t info_size)
-{
-	struct quire_info all = {
-		.pages = q->map.region.end - q->map.region.first,
-		.backing = q->arena.backing,
-		.table_backing = q->arena.table_backing,
-		.way = q->way,
-		.cpus = q->nr_cpus,
-		.nodes = q->nodes->nr,
-		.zones = q->nr_zones,
-		.trimmed_head = q->arena.trimmed_head,
-		.trimmed_tail = q->arena.trimmed_tail,
-		.table_bytes = q->arena.table_size - q->pcp_bytes,
-		.pcp_bytes = q->pcp_bytes,
-		.first_pfn = q->map.region.first,
-	};
-
-	if (q->map.region.mapped)
-		all.address = (void *)(uintptr_t)q->arena.start;
-	else
-		all.offset = q->arena.start;
-	memset(info, 0, info_size);
-	memcpy(info, &all, info_size < sizeof(all) ? info_size : sizeof(all));
-	return 0;
-}
-
-int quire_cpu_bind(struct quire *q, unsigned n)
-{
-	uint32_t nobody = 0;
-
-	if (q->way != QUIRE_WAY_BOUND) {
-		report(&q->reporter, "cpu_bind: CPU %u: the way in use is %s",
-		       n, quire_way_name(q->way));
-		errno = ENOTSUP;
-		return -1;
-	}
-	if (allocator_check_fork(q) != 0)
-		return -1;
-	if (n >= q->nr_cpus)
-		return report_invalid(&q->reporter, "cpu_bind: CPU %u of %u", n,
-				      q->nr_cpus);
-	/* acquire: with the release in leave_seat(). */
-	if (platform_key_get(q->key) ||
-	    !atomic_compare_exchange_strong_explicit(
-		    &q->seats[n].taken, &nobody, 1, memory_order_acquire,
-		    memory_order_relaxed)) {
-		errno = EBUSY;
-		return -1;
-	}
-	if (platform_key_set(q->key, &q->seats[n]) != 0) {
-		leave_seat(&q->seats[n]);
-		return -1;
-	}
-	return 0;
-}
-
-int quire_cpu_unbind(struct quire *q)
-{
-	struct pcp_seat *seat;
-
-	if (q->way != QUIRE_WAY_BOUND) {
-		errno = ENOTSUP;
-		return -1;
-	}
-	seat = platform_key_get(q->key);
-	if (!seat) {
-		errno = EINVAL;
-		return -1;
-	}
-	platform_key_set(q->key, NULL);
-	leave_seat(seat);
 	return 0;
 }
