@@ -58,6 +58,8 @@ libquire_core_la_SOURCES = \
 	src/instance/allocator.c \
 	src/instance/allocator.h \
 	src/instance/bind.c \
+	src/instance/conf.c \
+	src/instance/conf.h \
 	src/instance/create.c \
 	src/instance/fork.c \
 	src/instance/layout.c \

@@ -1,326 +1,22 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * What an allocator is asked to be.
+ * Options: what a program asks an allocator to be.
  *
- * QUIRE_CONF=key:value,key:value,... overrides the program's options, so that a
- * program can be tried with other backing or another way without a rebuild. A
- * key or value that is not known is named and skipped: a typing error in the
- * environment must not stop a program, nor pass unseen.
+ * They are copied, overridden by the environment (conf.c), completed by
+ * defaults, and then checked: each by itself, and whether they make sense
+ * together. What is refused is named, with its value. Whether nodes and zones
+ * fit the region is the layout's to say, once the region is known.
  */
 #include "instance/options.h"
 
 #include <stddef.h>
 #include <string.h>
 
-#include "base/bits.h"
 #include "base/report.h"
 #include "boot/arena.h"
 #include "pcp/pcp.h"
 #include "platform/platform.h"
 #include "zone/node.h"
-
-/* A CPU's number and one more fit 16 bits. */
-enum { MAX_CPUS = UINT16_MAX - 1 };
-
-/* A piece of QUIRE_CONF. */
-struct text {
-	const char *start;
-	size_t length;
-};
-
-static bool text_is(struct text text, const char *word)
-{
-	return strlen(word) == text.length &&
-	       memcmp(text.start, word, text.length) == 0;
-}
-
-/* Cuts *rest at the first `separator`; false when nothing is left. */
-static bool text_cut(struct text *rest, char separator, struct text *piece)
-{
-	const char *at;
-
-	if (!rest->start)
-		return false;
-	*piece = *rest;
-	at = memchr(rest->start, separator, rest->length);
-	if (at) {
-		piece->length = (size_t)(at - rest->start);
-		rest->start = at + 1;
-		rest->length -= piece->length + 1;
-	} else {
-		rest->start = NULL;
-	}
-	return true;
-}
-
-/* Digits and an optional K, M, G or T. */
-static bool text_number(struct text text, uint64_t *number)
-{
-	static const char suffixes[] = "KMGT";
-	uint64_t value = 0;
-	size_t i = 0;
-
-	for (; i < text.length && text.start[i] >= '0' && text.start[i] <= '9';
-	     i++) {
-		unsigned digit = (unsigned)(text.start[i] - '0');
-
-		if (value > (UINT64_MAX - digit) / 10)
-			return false;
-		value = value * 10 + digit;
-	}
-	if (i == 0)
-		return false;
-	if (i + 1 == text.length) {
-		const char *suffix = strchr(suffixes, text.start[i] & ~0x20);
-		unsigned shift =
-			suffix ? (unsigned)(suffix - suffixes + 1) * 10 : 0;
-
-		if (shift == 0 || shift > 40 ||
-		    value << shift >> shift != value)
-			return false;
-		value <<= shift;
-		i++;
-	}
-	if (i != text.length)
-		return false;
-	*number = value;
-	return true;
-}
-
-static bool text_flag(struct text text, unsigned flag, unsigned *flags)
-{
-	if (text_is(text, "1"))
-		*flags |= flag;
-	else if (text_is(text, "0"))
-		*flags &= ~flag;
-	else
-		return false;
-	return true;
-}
-
-static bool text_small(struct text text, unsigned most, unsigned *value)
-{
-	uint64_t number;
-
-	if (!text_number(text, &number) || number > most)
-		return false;
-	*value = (unsigned)number;
-	return true;
-}
-
-static bool set_backing(struct settings *settings, struct text value)
-{
-	enum quire_backing list[NR_BACKINGS] = { QUIRE_BACKING_DEFAULT };
-	struct text word;
-	unsigned n = 0;
-
-	while (text_cut(&value, '+', &word)) {
-		enum quire_backing backing = QUIRE_BACKING_1G;
-
-		while (backing <= QUIRE_BACKING_BASE &&
-		       !text_is(word, quire_backing_name(backing)))
-			backing++;
-		if (backing > QUIRE_BACKING_BASE || n == NR_BACKINGS)
-			return false;
-		list[n++] = backing;
-	}
-	memcpy(settings->options.backing, list, sizeof(list));
-	return true;
-}
-
-static bool set_way(struct settings *settings, struct text value)
-{
-	for (enum quire_way way = QUIRE_WAY_RSEQ; way <= QUIRE_WAY_BOUND; way++)
-		if (text_is(value, quire_way_name(way))) {
-			settings->options.way = way;
-			return true;
-		}
-	return false;
-}
-
-static bool set_debug(struct settings *settings, struct text value)
-{
-	struct text word;
-
-	while (text_cut(&value, '+', &word)) {
-		if (text_is(word, "memblock"))
-			settings->debug_memblock = true;
-		else if (text_is(word, "init"))
-			settings->debug_init = true;
-		else
-			return false;
-	}
-	return true;
-}
-
-static bool set_distances(struct settings *settings, struct text value)
-{
-	uint8_t read[sizeof(settings->distance)];
-	struct text word;
-	unsigned n = 0;
-
-	while (text_cut(&value, '+', &word)) {
-		unsigned distance;
-
-		if (n == sizeof(read) ||
-		    !text_small(word, UINT8_MAX, &distance))
-			return false;
-		read[n++] = (uint8_t)distance;
-	}
-	memcpy(settings->distance, read, n);
-	settings->nr_distances = n;
-	return true;
-}
-
-static bool set_min_free(struct quire_options *options, struct text value)
-{
-	if (!text_is(value, "auto"))
-		return text_number(value, &options->min_free);
-	options->min_free = QUIRE_MIN_FREE_AUTO;
-	return true;
-}
-
-/* Interleaving is over all nodes. */
-static bool set_policy(struct quire_options *options, struct text value)
-{
-	struct quire_policy policy = { .mode = QUIRE_POLICY_LOCAL };
-
-	if (text_is(value, "interleave")) {
-		policy.mode = QUIRE_POLICY_INTERLEAVE;
-		policy.nodes = UINT32_MAX;
-	} else if (!text_is(value, "local")) {
-		return false;
-	}
-	options->policy = policy;
-	return true;
-}
-
-static bool set_give_back(struct quire_options *options, struct text value)
-{
-	static const char *const names[] = { "none", "dontneed", "free",
-					     "remove" };
-
-	for (unsigned i = 0; i < sizeof(names) / sizeof(*names); i++)
-		if (text_is(value, names[i])) {
-			options->give_back = (enum quire_give_back)i;
-			return true;
-		}
-	return false;
-}
-
-/* Keys that the region the program brought has no use for. */
-static bool key_fits(const struct quire_options *options, struct text key)
-{
-	bool offsets = options->flags & QUIRE_OFFSETS;
-
-	/* Only the caller knows the size of what the caller brings. */
-	if (text_is(key, "size"))
-		return !options->address && !offsets;
-	if (text_is(key, "prefault") || text_is(key, "mlock") ||
-	    text_is(key, "dontfork") || text_is(key, "give_back"))
-		return !offsets;
-	return true;
-}
-
-enum key_kind { KEY_FLAG, KEY_SMALL, KEY_NUMBER };
-
-#define ZONE_SIZE(kind)                                                        \
-	(offsetof(struct quire_options, zone_size) + (kind) * sizeof(uint64_t))
-#define AT(field) offsetof(struct quire_options, field)
-
-/* Keys that are a number; of flags `most` is the flag. */
-static const struct {
-	const char *name;
-	enum key_kind kind;
-	size_t offset;
-	unsigned most;
-} keys[] = {
-	{ "size", KEY_NUMBER, AT(size), 0 },
-	{ "cpus", KEY_SMALL, AT(cpus), MAX_CPUS },
-	{ "decay_ms", KEY_SMALL, AT(decay_ms), UINT32_MAX },
-	{ "renew", KEY_SMALL, AT(renew), QUIRE_RENEW_MAX },
-	{ "prefault", KEY_FLAG, 0, QUIRE_PREFAULT },
-	{ "mlock", KEY_FLAG, 0, QUIRE_MLOCK },
-	{ "dontfork", KEY_FLAG, 0, QUIRE_DONTFORK },
-	{ "race", KEY_FLAG, 0, QUIRE_CHECK_RACE },
-	{ "lock_times", KEY_FLAG, 0, QUIRE_LOCK_TIMES },
-	{ "numa", KEY_FLAG, 0, QUIRE_NUMA },
-	{ "pinned", KEY_FLAG, 0, QUIRE_PINNED },
-	{ "nodes", KEY_SMALL, AT(nodes), QUIRE_MAX_NODES },
-	{ "dma32", KEY_NUMBER, ZONE_SIZE(QUIRE_ZONE_DMA32), 0 },
-	{ "movable", KEY_NUMBER, ZONE_SIZE(QUIRE_ZONE_MOVABLE), 0 },
-	{ "device", KEY_NUMBER, ZONE_SIZE(QUIRE_ZONE_DEVICE), 0 },
-	{ "cma", KEY_NUMBER, AT(cma_size), 0 },
-	{ "watermark_scale", KEY_SMALL, AT(watermark_scale), 3000 },
-	{ "wait_ms", KEY_SMALL, AT(wait_ms), UINT32_MAX },
-	{ "give_delay_ms", KEY_SMALL, AT(give_delay_ms), UINT32_MAX },
-	{ "give_rate", KEY_NUMBER, AT(give_rate), 0 },
-	{ "give_floor", KEY_NUMBER, AT(give_floor), 0 },
-};
-
-/* 1: set, 0: the value is not good, -1: no such key. */
-static int set_key(struct settings *settings, struct text key,
-		   struct text value)
-{
-	struct quire_options *options = &settings->options;
-
-	for (size_t i = 0; i < sizeof(keys) / sizeof(*keys); i++) {
-		char *at = (char *)options + keys[i].offset;
-
-		if (!text_is(key, keys[i].name))
-			continue;
-		switch (keys[i].kind) {
-		case KEY_FLAG:
-			return text_flag(value, keys[i].most, &options->flags);
-		case KEY_SMALL:
-			return text_small(value, keys[i].most,
-					  (unsigned *)(void *)at);
-		default:
-			return text_number(value, (uint64_t *)(void *)at);
-		}
-	}
-	if (text_is(key, "backing"))
-		return set_backing(settings, value);
-	if (text_is(key, "way"))
-		return set_way(settings, value);
-	if (text_is(key, "distances"))
-		return set_distances(settings, value);
-	if (text_is(key, "min_free"))
-		return set_min_free(options, value);
-	if (text_is(key, "policy"))
-		return set_policy(options, value);
-	if (text_is(key, "give_back"))
-		return set_give_back(options, value);
-	if (text_is(key, "debug"))
-		return set_debug(settings, value);
-	return -1;
-}
-
-static void apply_conf(struct settings *settings, const char *conf,
-		       const struct reporter *to)
-{
-	struct text rest = { conf, strlen(conf) }, pair;
-
-	while (text_cut(&rest, ',', &pair)) {
-		struct text value = pair, key;
-		const char *wrong = "key that does not fit the region";
-
-		if (pair.length == 0)
-			continue;
-		text_cut(&value, ':', &key);
-		if (!value.start)
-			value.length = 0;
-		if (key_fits(&settings->options, key)) {
-			int done = set_key(settings, key, value);
-
-			if (done == 1)
-				continue;
-			wrong = done ? "unknown key" : "unknown value";
-		}
-		report(to, "QUIRE_CONF: %s in \"%.*s\", skipped", wrong,
-		       (int)pair.length, pair.start);
-	}
-}
 
 enum { PAGEBLOCK = 2 << 20 };
 
@@ -403,9 +99,6 @@ static int check_zones(const struct quire_options *options,
 	return 0;
 }
 
-/* Low and high are then 30 % of the zone each above the one below. */
-enum { SCALE_MAX = 3000 };
-
 static int check_pressure(const struct quire_options *options,
 			  const struct reporter *to)
 {
@@ -415,10 +108,10 @@ static int check_pressure(const struct quire_options *options,
 			to, "min_free %llu: the region has %llu bytes",
 			(unsigned long long)options->min_free,
 			(unsigned long long)options->size);
-	if (options->watermark_scale > SCALE_MAX)
+	if (options->watermark_scale > CONF_MAX_SCALE)
 		return report_invalid(
 			to, "watermark_scale %u: at most %d of 10,000",
-			options->watermark_scale, SCALE_MAX);
+			options->watermark_scale, CONF_MAX_SCALE);
 	if ((unsigned)options->give_back > QUIRE_GIVE_REMOVE)
 		return report_invalid(to, "give_back %u: unknown",
 				      (unsigned)options->give_back);
@@ -473,9 +166,9 @@ static int check(const struct quire_options *options, const struct reporter *to)
 				to, "backing[%d] %s: behind an empty entry", i,
 				quire_backing_name(options->backing[i]));
 	}
-	if (options->cpus > MAX_CPUS)
+	if (options->cpus > CONF_MAX_CPUS)
 		return report_invalid(to, "cpus %u: at most %d", options->cpus,
-				      MAX_CPUS);
+				      CONF_MAX_CPUS);
 	if (options->renew > QUIRE_RENEW_MAX)
 		return report_invalid(to, "renew %u: at most %d of %d blocks",
 				      options->renew, QUIRE_RENEW_MAX,
@@ -571,7 +264,6 @@ int options_read(struct settings *settings, const struct quire_options *given)
 	struct quire_options *options = &settings->options;
 	size_t size = given ? given->struct_size : 0;
 	struct reporter to = { NULL, NULL };
-	const char *conf;
 	unsigned nodes;
 
 	/* Only ever appended to: a caller built with an older header knows a
@@ -593,9 +285,7 @@ int options_read(struct settings *settings, const struct quire_options *given)
 	       size < sizeof(*options) ? size : sizeof(*options));
 	to = (struct reporter){ given->report, given->report_arg };
 	nodes = options->nodes;
-	conf = platform_env("QUIRE_CONF");
-	if (conf)
-		apply_conf(settings, conf, &to);
+	conf_read(settings, &to);
 	forget_nodes(options, nodes, &to);
 	if (options->distances && options->nodes == 0)
 		return report_invalid(&to,
@@ -610,8 +300,7 @@ int options_read(struct settings *settings, const struct quire_options *given)
 						      : QUIRE_WAY_TRYLOCK;
 	if (options->cpus == 0)
 		options->cpus = pcp_default_sets(options->way);
-	/* What QUIRE_CONF means by interleaving, before nodes are known. */
-	if (options->policy.nodes == UINT32_MAX)
+	if (options->policy.nodes == CONF_ALL_NODES)
 		options->policy.nodes = (UINT32_C(1) << options->nodes) - 1;
 	return read_distances(settings, &to);
 }

@@ -1,21 +1,12 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * What an allocator is asked to be: options and QUIRE_CONF.
+ * Options: what a program asks an allocator to be.
  */
 #ifndef QUIRE_OPTIONS_H
 #define QUIRE_OPTIONS_H
 
-#include <stdbool.h>
-
+#include "instance/conf.h"
 #include "quire/quire.h"
-
-struct settings {
-	struct quire_options options;
-	bool debug_memblock, debug_init;
-	uint8_t distance[QUIRE_MAX_NODES * QUIRE_MAX_NODES]; /* row by row */
-	unsigned nr_distances;			/* that QUIRE_CONF named */
-	unsigned machine_node[QUIRE_MAX_NODES]; /* QUIRE_NUMA: whose they are */
-};
 
 /*
  * Copies the caller's options, of whatever size its header knew, applies
