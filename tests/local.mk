@@ -23,14 +23,15 @@ SH_LOG_COMPILER = $(top_srcdir)/scripts/as-tap $(SHELL)
 LDADD = libquire-core.la $(CMOCKA_LIBS)
 
 # One per file of src/, which see the core from inside.
-unit_tests = tests/arena tests/bits tests/buddy tests/cpu_stack tests/fault \
-	tests/give_back tests/holds tests/layout tests/lock tests/memblock \
-	tests/memmap tests/mempool tests/names tests/node tests/options \
-	tests/page_alloc tests/page_waiters tests/pcp tests/platform \
-	tests/platform_rcu tests/policy tests/reclaim tests/reclaim_thread \
-	tests/report tests/rseq tests/schedule tests/shortage tests/shrinker \
-	tests/small tests/strain tests/topology tests/validate \
-	tests/wait_queue tests/watermark tests/zone tests/zone_idle
+unit_tests = tests/arena tests/bits tests/buddy tests/conf tests/cpu_stack \
+	tests/fault tests/give_back tests/holds tests/layout tests/lock \
+	tests/memblock tests/memmap tests/mempool tests/names tests/node \
+	tests/options tests/page_alloc tests/page_waiters tests/pcp \
+	tests/platform tests/platform_rcu tests/policy tests/reclaim \
+	tests/reclaim_thread tests/report tests/rseq tests/schedule \
+	tests/shortage tests/shrinker tests/small tests/strain tests/topology \
+	tests/validate tests/wait_queue tests/watermark tests/zone \
+	tests/zone_idle
 # Of the whole, by what quire.h offers.
 whole_tests = tests/api tests/exhaust tests/faults tests/fork tests/model \
 	tests/no_malloc tests/nodes tests/pressure
@@ -50,7 +51,7 @@ tests_replay_LDADD = tools/libtools.la libquire-core.la $(CMOCKA_LIBS)
 tests_trace_LDADD = tools/libtools.la libquire-core.la $(CMOCKA_LIBS)
 endif
 endif
-EXTRA_DIST += tests/shrinkers.h tests/testing.h
+EXTRA_DIST += tests/settings.h tests/shrinkers.h tests/testing.h
 
 script_tests = tests/ci.sh tests/floors.sh tests/format.sh tests/install.sh \
 	tests/instructions.sh tests/mutate.sh tests/record.sh \
