@@ -8,10 +8,14 @@ libquire_core_la_SOURCES = \
 	src/platform/fault.h \
 	src/platform/linux/linux.c \
 	src/platform/linux/linux.h \
+	src/platform/linux/linux_memory.c \
+	src/platform/linux/linux_process.c \
 	src/platform/linux/linux_rcu.c \
 	src/platform/linux/numa.c \
 	src/platform/odds.h \
 	src/platform/platform.h \
+	src/platform/platform_memory.h \
+	src/platform/platform_process.h \
 	src/platform/platform_rcu.h \
 	src/platform/rseq.h \
 	src/platform/rseq/rseq_aarch64.h \

@@ -15,7 +15,7 @@
 #include "base/report.h"
 #include "boot/arena.h"
 #include "platform/fault.h"
-#include "platform/platform.h"
+#include "platform/platform_memory.h"
 
 #define TWO_MIB (UINT64_C(2) << 20)
 #define GIB (UINT64_C(1) << 30)

@@ -19,6 +19,7 @@
 #include "instance/allocator.h"
 #include "platform/fault.h"
 #include "platform/platform.h"
+#include "platform/platform_memory.h"
 #include "quire/quire.h"
 
 #define MIB (UINT64_C(1) << 20)

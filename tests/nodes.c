@@ -11,7 +11,7 @@
 #include <sys/mman.h>
 #include <sys/syscall.h>
 
-#include "platform/platform.h"
+#include "platform/platform_memory.h"
 #include "quire/quire.h"
 
 #define MIB (UINT64_C(1) << 20)

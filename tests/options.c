@@ -6,6 +6,7 @@
 #include "settings.h"
 
 #include "pcp/pcp.h"
+#include "platform/platform_memory.h"
 
 /* --- the struct --- */
 

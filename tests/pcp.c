@@ -13,6 +13,7 @@
 #include "pcp/pcp.h"
 #include "platform/fault.h"
 #include "platform/platform.h"
+#include "platform/platform_process.h"
 
 /* BLOCKS: pageblocks a CPU */
 enum { NR_CPUS = 2, BLOCKS = 128, DECAY_MS = 1000000 };

@@ -17,6 +17,8 @@
 
 #include "platform/fault.h"
 #include "platform/platform.h"
+#include "platform/platform_memory.h"
+#include "platform/platform_process.h"
 
 #define TWO_MIB ((size_t)2 << 20)
 

@@ -16,6 +16,7 @@
 
 #include "base/cpu_stack.h"
 #include "platform/platform.h"
+#include "platform/platform_process.h"
 #include "platform/rseq.h"
 
 #if QUIRE_HAVE_RSEQ

@@ -9,7 +9,7 @@
 #include <sys/mman.h>
 
 #include "base/report.h"
-#include "platform/platform.h"
+#include "platform/platform_memory.h"
 #include "zone/zone.h"
 
 enum { MAX_ZONES = 2, MAX_BLOCKS = 1200, MAX_LIVE = 4000, BEST = 40 };

@@ -23,7 +23,7 @@
 #include <errno.h>
 
 #include "base/bits.h"
-#include "platform/platform.h"
+#include "platform/platform_memory.h"
 
 #define HUGEPAGE (UINT64_C(2) << 20)
 #define GIGAPAGE (UINT64_C(1) << 30)

@@ -16,7 +16,7 @@
 
 #include "base/report.h"
 #include "instance/allocator.h"
-#include "platform/platform.h"
+#include "platform/platform_process.h"
 
 static void leave_seat(void *value)
 {

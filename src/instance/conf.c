@@ -18,7 +18,7 @@
 #include <string.h>
 
 #include "boot/arena.h"
-#include "platform/platform.h"
+#include "platform/platform_process.h"
 
 /* A piece of QUIRE_CONF. */
 struct text {

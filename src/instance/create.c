@@ -34,6 +34,8 @@
 #include "instance/layout.h"
 #include "instance/policy.h"
 #include "platform/platform.h"
+#include "platform/platform_memory.h"
+#include "platform/platform_process.h"
 
 enum { LIVE_LISTED = 16 };
 

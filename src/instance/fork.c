@@ -19,6 +19,7 @@
 
 #include "instance/allocator.h"
 #include "platform/platform.h"
+#include "platform/platform_process.h"
 
 static struct lock registry_lock = LOCK_INIT(LOCK_RANK_REGISTRY);
 static struct quire *registry; /* (r) */

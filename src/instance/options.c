@@ -16,6 +16,7 @@
 #include "boot/arena.h"
 #include "pcp/pcp.h"
 #include "platform/platform.h"
+#include "platform/platform_memory.h"
 #include "zone/node.h"
 
 enum { PAGEBLOCK = 2 << 20 };

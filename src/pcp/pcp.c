@@ -92,6 +92,7 @@
 #include "base/schedule.h"
 #include "platform/fault.h"
 #include "platform/platform.h"
+#include "platform/platform_process.h"
 
 /*
  * Slots of each type and order: as many as fill a set. Order 9 is 2 MiB a

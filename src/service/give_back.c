@@ -30,6 +30,7 @@
 
 #include "base/report.h"
 #include "platform/platform.h"
+#include "platform/platform_memory.h"
 
 /* Looks until a block is old enough: it is so after the delay and a quarter of
  * it at most. */

@@ -26,6 +26,7 @@
 #include "alloc/page_alloc.h"
 #include "base/report.h"
 #include "platform/platform.h"
+#include "platform/platform_process.h"
 #include "service/reclaim.h"
 #include "service/small.h"
 

@@ -32,7 +32,7 @@
 
 #include "base/bits.h"
 #include "platform/fault.h"
-#include "platform/platform.h"
+#include "platform/platform_memory.h"
 
 enum { CLASS_MIN = 64, CLASS_MAX = CLASS_MIN << (SMALL_CLASSES - 1) };
 enum { CHUNK_UNIT = 64 << 10, CHUNK_HEADER = 64 };

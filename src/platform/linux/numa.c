@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Memory nodes behind platform.h, through libnuma where configure found it.
+ * Memory nodes behind platform_memory.h, through libnuma where configure found
+ * it.
  *
  * libnuma reads sysfs at the first question of each kind and keeps what it
  * read, without a lock. So all of that is asked in one place, once, before the
@@ -13,7 +14,7 @@
 #endif
 #include "platform/fault.h"
 #include "platform/linux/linux.h"
-#include "platform/platform.h"
+#include "platform/platform_memory.h"
 
 #include <errno.h>
 #include <unistd.h>
