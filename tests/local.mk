@@ -27,11 +27,11 @@ unit_tests = tests/arena tests/bits tests/buddy tests/conf tests/cpu_stack \
 	tests/fault tests/give_back tests/holds tests/layout tests/lock \
 	tests/memblock tests/memmap tests/mempool tests/names tests/node \
 	tests/options tests/page_alloc tests/page_waiters tests/pcp \
-	tests/platform tests/platform_rcu tests/policy tests/reclaim \
-	tests/reclaim_thread tests/report tests/rseq tests/schedule \
-	tests/shortage tests/shrinker tests/small tests/strain tests/topology \
-	tests/validate tests/wait_queue tests/watermark tests/zone \
-	tests/zone_idle
+	tests/platform tests/platform_memory tests/platform_process \
+	tests/platform_rcu tests/policy tests/reclaim tests/reclaim_thread \
+	tests/report tests/rseq tests/schedule tests/shortage tests/shrinker \
+	tests/small tests/strain tests/topology tests/validate \
+	tests/wait_queue tests/watermark tests/zone tests/zone_idle
 # Of the whole, by what quire.h offers.
 whole_tests = tests/api tests/exhaust tests/faults tests/fork tests/model \
 	tests/no_malloc tests/nodes tests/pressure

@@ -45,7 +45,6 @@
 #include "base/report.h"
 #include "base/wait_queue.h"
 #include "instance/allocator.h"
-#include "platform/platform.h"
 #include "service/small.h"
 
 enum { LOOK_MS = 20 };
