@@ -56,6 +56,10 @@ expect 'each of its skips elsewhere' 2 2 0 \
 suite 'PASS: tests/lock 1 - a' 'SKIP: tests/lock 2 # SKIP test_owner'
 count_suite 0 build suite
 expect 'a skip that is not allowed' 1 1 0 'test_owner'
+skips=/dev/null
+count_suite 0 build suite
+expect 'where nothing is allowed' 1 1 0 'test_owner'
+skips=$work/skips
 suite 'PASS: tests/lock 1 - a' 'FAIL: tests/lock 2 - b' 'ERROR: tests/x - c'
 count_suite 1 build suite
 expect 'a suite that failed' 1 2 0 '^failed: suite'
@@ -86,6 +90,9 @@ count_tap 0 tap alone
 expect 'TAP that skips all, where it may' 0 0 1
 count_tap 0 tap tap
 expect 'TAP that skips all, where it may not' 0 1 0 'may not be skipped'
+printf '1..0 # SKIP one of them\nok 1 - a\n1..1\n' >tap
+count_tap 0 tap tap
+expect 'TAP of several programs, one of which skips all' 1 0 0
 count_tap 77 nothing alone
 expect 'a script that skips itself' 0 0 1
 count_tap 0 nothing tap
