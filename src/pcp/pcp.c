@@ -843,10 +843,10 @@ static struct pcp_set *set_for(const struct pcp *pcp, unsigned order,
 {
 	struct pcp_set *set;
 
-	*cpu = this_cpu(pcp);
 	if (order >= PCP_ORDERS || type >= NR_CALL_TYPES ||
 	    !pcp->high_max[type][order])
 		return NULL;
+	*cpu = this_cpu(pcp);
 	set = set_try(pcp, cpu);
 	/* With the lock: who shuts the lists has it alone. */
 	if (set && is_shut(pcp)) {
