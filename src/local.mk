@@ -59,6 +59,10 @@ libquire_core_la_SOURCES = \
 	src/zone/zone_validate.c \
 	src/pcp/pcp.c \
 	src/pcp/pcp.h \
+	src/pcp/pcp_drain.c \
+	src/pcp/pcp_refill.c \
+	src/pcp/pcp_set.c \
+	src/pcp/pcp_set.h \
 	src/instance/allocator.c \
 	src/instance/allocator.h \
 	src/instance/bind.c \

@@ -28,10 +28,10 @@
  *                          membarrier's (interrupt)
  *   fence                  platform_rseq_fence(); on all CPUs it is one
  *                          interrupt after the other
- *   alloc_slow, leave      set_share and set_leave. A share may be refused
+ *   alloc_slow, leave      set_share and pcp_set_leave. A share may be refused
  *                          freely: that covers LOCK_WANTED and RSEQ_SHARES
- *   gather, give_moved     refill
- *   free_slow, trim_*      trim
+ *   gather, give_moved     pcp_refill_locked
+ *   free_slow, trim_*      pcp_trim_locked
  *   alloc_last, ask        alloc_held in src/alloc/shortage.c, with the drain lock
  *   hold, drain, open      pcp_hold_all, set_drain, pcp_release_all; with
  *                          `decay` set_decay of one set
@@ -41,9 +41,8 @@
  *
  * Left out: types, orders, renewal, bulk and QUIRE_NOLOCK calls, calls that
  * wait, the trylock and bound ways, several zones, owned blocks; the tally of
- * pops in the word;
- * growth and shrinking of a list and set_start (sets are open from the start,
- * capacity constant); whether a set is idle (a decay may drain any); failing
+ * pops in the word; growth and shrinking of a list and pcp_set_start_locked
+ * (sets are open from the start, capacity constant); whether a set is idle (a decay may drain any); failing
  * membarriers; the slots of a batch one by one; fairness: whether a waiter gets
  * its turn. A list takes CAPACITY blocks; a refill asks for one more.
  *
@@ -731,7 +730,7 @@ drained:
 	}
 #endif
 
-	/* --- pcp_release_all, set_open_stacks --- */
+	/* --- pcp_release_all, pcp_set_open_stacks_locked --- */
 open:
 	atomic { RUNS; d_step { store(LOW(c), 0) } }
 	d_step { RUNS; store(HIGH(c), CAPACITY) }
