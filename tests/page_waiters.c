@@ -152,28 +152,52 @@ static void nap(void)
 	nanosleep(&pause, NULL);
 }
 
+/* Until lists are shut as well. */
+static void wait_until_shut(void)
+{
+	lock_acquire(&f.q->drain_lock);
+	lock_release(&f.q->drain_lock);
+	for (int naps = 0; !atomic_load(&f.q->pcp[0]->shut); naps++) {
+		assert_true(naps < SHUT_NAPS);
+		nap();
+	}
+}
+
 static void wait_for_length(uint32_t n)
 {
 	while (wait_queue_length(&f.q->page_waiters) != n)
 		nap();
-	/* Until lists are shut as well. */
-	lock_acquire(&f.q->drain_lock);
-	lock_release(&f.q->drain_lock);
-	for (int naps = 0; n && !atomic_load(&f.q->pcp[0]->shut); naps++) {
-		assert_true(naps < SHUT_NAPS);
-		nap();
-	}
+	if (n)
+		wait_until_shut();
+}
+
+/* A waiter lies on its thread's stack, and joins at the end. Lengths would not
+ * do: others may leave meanwhile. */
+static bool is_last(const struct waiting *w)
+{
+	pthread_attr_t attributes;
+	size_t size;
+	void *stack;
+	char *last;
+
+	assert_int_equal(pthread_getattr_np(w->thread, &attributes), 0);
+	assert_int_equal(pthread_attr_getstack(&attributes, &stack, &size), 0);
+	pthread_attr_destroy(&attributes);
+	lock_acquire(&f.q->page_waiters.lock);
+	last = (char *)f.q->page_waiters.last;
+	lock_release(&f.q->page_waiters.lock);
+	return last >= (char *)stack && last < (char *)stack + size;
 }
 
 /* In the queue when this returns. */
 static void join_queue(struct waiting *w, unsigned order, unsigned flags,
 		       unsigned ms)
 {
-	uint32_t length = wait_queue_length(&f.q->page_waiters);
-
 	*w = (struct waiting){ .order = order, .flags = flags, .ms = ms };
 	assert_int_equal(pthread_create(&w->thread, NULL, wait_main, w), 0);
-	wait_for_length(length + 1);
+	while (!is_last(w))
+		nap();
+	wait_until_shut();
 }
 
 static void expect_waits(const struct waiting *w)

@@ -31,7 +31,7 @@ struct customer {
 	uint64_t timeout_ns;
 	_Atomic int place; /* n-th to be served, from 1; 0: not yet */
 	_Atomic int idles;
-	_Atomic bool done;
+	_Atomic bool joined, done;
 	bool got;
 	uint64_t ns;
 	pthread_t thread;
@@ -92,6 +92,7 @@ static void *customer_main(void *arg)
 	uint64_t start = platform_ns();
 
 	wait_queue_join(&shop.queue, &c->waiter);
+	atomic_store(&c->joined, true);
 	c->got =
 		wait_queue_wait(&shop.queue, &c->waiter, c->ops, c->timeout_ns);
 	c->ns = platform_ns() - start;
@@ -103,13 +104,11 @@ static void *customer_main(void *arg)
 static void come(struct customer *c, int wants, const struct wait_ops *ops,
 		 uint64_t timeout_ns)
 {
-	uint32_t length = wait_queue_length(&shop.queue);
-
 	*c = (struct customer){ .wants = wants,
 				.ops = ops,
 				.timeout_ns = timeout_ns };
 	assert_int_equal(pthread_create(&c->thread, NULL, customer_main, c), 0);
-	while (wait_queue_length(&shop.queue) == length)
+	while (!atomic_load(&c->joined))
 		nap();
 }
 
