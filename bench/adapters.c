@@ -4,7 +4,7 @@
 #include "config.h"
 #endif
 
-#include "adapters.h"
+#include "bench.h"
 
 #include <dirent.h>
 #include <dlfcn.h>
@@ -41,6 +41,12 @@ adapter_today(const struct quire_bench_adapter *adapter)
 		    strcmp(adapters[i]->name + sizeof(now) - 1, way) == 0)
 			return adapters[i];
 	return adapter;
+}
+
+struct bench_case bench_today(const struct bench_case *c)
+{
+	return (struct bench_case){ c->workload, adapter_today(c->adapter),
+				    c->param, c->threads };
 }
 
 int adapter_usable(const struct quire_bench_adapter *adapter)

@@ -15,6 +15,7 @@ bench_parts = bench/bench.h \
 	bench/adapter-tls-stack.c \
 	bench/baseline.c \
 	bench/histogram.c bench/histogram.h bench/ticks.h \
+	bench/plan.c \
 	bench/progress.c \
 	bench/reach.c \
 	bench/report.c \

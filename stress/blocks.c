@@ -57,13 +57,24 @@ static enum quire_zone highest_of(unsigned flags)
 	return flags & QUIRE_MOVABLE ? QUIRE_ZONE_MOVABLE : QUIRE_ZONE_NORMAL;
 }
 
+/* Zone of a pfn, as it was at first. */
+static const struct quire_zone_info *zone_of(const struct run *run,
+					     uint64_t pfn)
+{
+	unsigned z = 0;
+
+	while (z + 1 < run->info.zones && pfn >= run->zone[z + 1].first_pfn)
+		z++;
+	return &run->zone[z];
+}
+
 /* Pages come from a zone and a node that the flags allow, and not out of a
  * block that is kept from them from one standstill to the next. */
 static void check_place(const struct worker *w, uint64_t pfn, uint32_t pages,
 			unsigned flags)
 {
 	const struct run *run = w->run;
-	const struct quire_zone_info *zone = run_zone(run, pfn);
+	const struct quire_zone_info *zone = zone_of(run, pfn);
 	enum quire_zone highest = highest_of(flags);
 	unsigned node = (flags & QUIRE_NODE_MASK) >> 16;
 	struct quire_page *page = quire_pfn_to_page(run->q, pfn);

@@ -141,8 +141,6 @@ static inline uint64_t counted(const _Atomic uint64_t *counter)
 /* Whether a player has not ended the round yet. */
 bool run_busy(const struct run *run);
 uint64_t run_ns(void);
-/* Zone of a pfn, as it was at first. */
-const struct quire_zone_info *run_zone(const struct run *run, uint64_t pfn);
 /* All players; a mode's own barriers are the same in each player's round. */
 void run_meet(struct run *run);
 /* Nobody is in a call: the tables are sound and the counters right. */

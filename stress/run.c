@@ -52,15 +52,6 @@ bool run_busy(const struct run *run)
 	return atomic_load(&run->busy) != 0;
 }
 
-const struct quire_zone_info *run_zone(const struct run *run, uint64_t pfn)
-{
-	unsigned z = 0;
-
-	while (z + 1 < run->info.zones && pfn >= run->zone[z + 1].first_pfn)
-		z++;
-	return &run->zone[z];
-}
-
 void run_meet(struct run *run)
 {
 	pthread_barrier_wait(&run->players_barrier);
