@@ -2,6 +2,8 @@
 # makes TAP of it, so that every case is counted.
 AM_TESTS_ENVIRONMENT = \
 	unset QUIRE_CONF MAKEFLAGS MFLAGS MAKELEVEL; \
+	: "$${QUIRE_TEST_SEED=`$(top_srcdir)/scripts/seed`}"; \
+	export QUIRE_TEST_SEED; \
 	top_srcdir='$(abs_top_srcdir)'; top_builddir='$(abs_top_builddir)'; \
 	CC="$(CC)"; CXX='$(CXX)'; MAKE='$(MAKE)'; NM='$(NM)'; \
 	SANITIZER_FLAGS='$(SANITIZER_FLAGS)'; TEST_WRAPPER='$(TEST_WRAPPER)'; \

@@ -4,13 +4,13 @@
 # The fuzz targets as plain programs: the kept inputs, then random ones for a
 # few seconds, and for each expectation that the target can make wrong on
 # purpose a run that must stop. QUIRE_FUZZ_SECONDS is how long the random runs
-# take; the seed is new every time and stands in the output; QUIRE_FUZZ_SEED
-# repeats one.
+# take; the seed is that of the sources (scripts/seed) and stands in the output;
+# QUIRE_FUZZ_SEED is another.
 
 top=${top_srcdir:-$(dirname "$0")/../..}
 programs=${top_builddir:-$top}/tests/fuzz
 seconds=${QUIRE_FUZZ_SECONDS:-5}
-seed=${QUIRE_FUZZ_SEED:-$(od -An -N4 -tu4 /dev/urandom | tr -d ' ')}
+seed=${QUIRE_FUZZ_SEED:-$("$top/scripts/seed")}
 work=$(mktemp -d) || exit 99
 trap 'rm -rf "$work"' EXIT
 ulimit -c 0
