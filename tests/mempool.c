@@ -13,6 +13,7 @@
 
 #include "instance/allocator.h"
 #include "platform/fault.h"
+#include "platform/platform.h"
 #include "quire/quire.h"
 #include "service/mempool.h"
 
@@ -664,6 +665,44 @@ static void test_allocator_recovers(void **state)
 	destroy(q);
 }
 
+/* And who waits for less than the time between two looks, at the end of its
+ * time: what came before that is found. */
+static void test_short_wait(void **state)
+{
+	enum { MS = 10, TIMES = 10 };
+	struct quire *q = create();
+	struct quire_mempool *pool = make(q, 0, 1);
+	struct quire_page *out[TIMES + 1];
+	struct hog hog;
+
+	(void)state;
+	hog_take(&hog, q);
+	out[TIMES] = quire_mempool_alloc(pool, 0, 0);
+	assert_errno(!quire_mempool_alloc(pool, QUIRE_WAIT, MS), ETIMEDOUT);
+	for (int i = 0; i < TIMES; i++) {
+		struct caller w = { .flags = 0 };
+		uint64_t start = platform_ns();
+		bool in_time;
+
+		waiter_start(&w, pool, MS);
+		hog_give(&hog, 1);
+		assert_int_equal(quire_drain_all(q), 0);
+		in_time = platform_ns() - start < MS * UINT64_C(1000000);
+		pthread_join(w.thread, NULL);
+		if (!w.page) {
+			assert_false(in_time);
+			w.page = quire_mempool_alloc(pool, 0, 0);
+		}
+		assert_non_null(w.page);
+		out[i] = w.page;
+	}
+	for (int i = 0; i <= TIMES; i++)
+		assert_int_equal(quire_mempool_free(pool, out[i]), 0);
+	hog_give(&hog, PAGES);
+	assert_int_equal(quire_mempool_destroy(pool), 0);
+	destroy(q);
+}
+
 static _Atomic unsigned ticks;
 
 static void tick(int signal)
@@ -995,6 +1034,7 @@ int main(void)
 		CASE(test_fifo),
 		CASE(test_woken),
 		CASE(test_allocator_recovers),
+		CASE(test_short_wait),
 		CASE(test_signals),
 		CASE(test_storm),
 		CASE(test_inside_shrinker),

@@ -269,6 +269,58 @@ static void test_fork_in_thread(void **state)
 	destroy(q);
 }
 
+/* In the child: lets go of all that the thread was, and forks again. */
+static uint64_t leaver_count(struct quire_shrinker *shrinker,
+			     const struct quire_shrink *want)
+{
+	struct forker *forker = shrinker->arg;
+	int status;
+	pid_t pid;
+
+	if (forker->forked)
+		return 0;
+	forker->forked = true;
+	forker->pid = fork();
+	if (forker->pid)
+		return 0;
+	child_check(quire_reclaim_stop(want->q) == -1 && errno == EINVAL);
+	child_check(quire_destroy(want->q) == 0);
+	pid = fork();
+	if (pid == 0)
+		_exit(0);
+	child_check(pid > 0 && waitpid(pid, &status, 0) == pid);
+	_exit(status != 0);
+}
+
+/* Of what it was the child of a thread looks at nothing: that may be gone. */
+static void test_leave_in_thread(void **state)
+{
+	struct quire_options options = marked_options();
+	struct forker forker;
+	struct cache *cache;
+	struct quire *q;
+	int status;
+
+	(void)state;
+	options.decay_ms = 20;
+	options.flags |= QUIRE_DONTFORK;
+	q = create(&options);
+	cache = cache_new(q);
+	forker_init(&forker);
+	forker.shrinker.count = leaver_count;
+	cache_fill(cache, PAGES);
+	add(q, &forker.shrinker);
+	assert_int_equal(quire_reclaim_start(q), 0);
+	eventually(forker.pid);
+	assert_int_equal(waitpid(forker.pid, &status, 0), forker.pid);
+	assert_true(WIFEXITED(status));
+	assert_int_equal(WEXITSTATUS(status), 0);
+	assert_int_equal(quire_reclaim_stop(q), 0);
+	take_out(q, &forker.shrinker);
+	cache_delete(cache);
+	destroy(q);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -280,6 +332,7 @@ int main(void)
 		CASE(test_start_storm),
 		CASE(test_fork),
 		CASE(test_fork_in_thread),
+		CASE(test_leave_in_thread),
 	};
 
 	return cmocka_run_group_tests_name("reclaim_thread", tests, NULL, NULL);

@@ -456,7 +456,34 @@ static void test_idle_repeats(void **state)
 	atomic_store(&held_up, false);
 	come(&c, 1, &away, 50 * MS);
 	expect_timed_out(&c);
-	assert_in_range(atomic_load(&c.idles), 1, c.ns / MS);
+	assert_in_range(atomic_load(&c.idles), 1, c.ns / MS + 1);
+	expect_empty();
+}
+
+static void bring_one(struct waiter *waiter)
+{
+	atomic_fetch_add(&((struct customer *)waiter)->idles, 1);
+	atomic_fetch_add(&shop.goods, 1);
+}
+
+/* Once when the time is over, however short that is: and what it brings counts.
+ */
+static void test_idle_at_the_end(void **state)
+{
+	static const struct wait_ops ops = { .serve = buy,
+					     .idle = bring_one,
+					     .idle_ns =
+						     UINT64_C(3600000) * MS };
+	struct customer c;
+
+	(void)state;
+	come(&c, 1, &ops, 5 * MS);
+	expect_served(&c, 1);
+	assert_int_equal(atomic_load(&c.idles), 1);
+	c = (struct customer){ .wants = 1, .ops = &ops };
+	customer_main(&c);
+	assert_false(c.got);
+	assert_int_equal(atomic_load(&c.idles), 0);
 	expect_empty();
 }
 
@@ -628,6 +655,49 @@ static void test_fork_in_idle(void **state)
 	expect_empty();
 }
 
+static void *bring_and_serve(void *arg)
+{
+	(void)arg;
+	lock_acquire(&shop.queue.lock);
+	atomic_fetch_add(&shop.goods, 1);
+	wait_queue_serve_locked(&shop.queue, &all_alike);
+	lock_release(&shop.queue.lock);
+	return NULL;
+}
+
+static void fork_served(struct waiter *waiter)
+{
+	pthread_t thread;
+
+	if (atomic_load(&forked))
+		return;
+	if (pthread_create(&thread, NULL, bring_and_serve, NULL) ||
+	    pthread_join(thread, NULL))
+		abort();
+	fork_once(waiter);
+}
+
+/* What it was served before it forked it has in the child as well. */
+static void test_served_and_forked(void **state)
+{
+	static const struct wait_ops ops = { .serve = buy,
+					     .idle = fork_served,
+					     .idle_ns = MS };
+	struct customer c = { .wants = 1,
+			      .ops = &ops,
+			      .timeout_ns = UINT64_MAX };
+
+	(void)state;
+	atomic_store(&forked, 0);
+	customer_main(&c);
+	if (atomic_load(&forked) == -1)
+		_exit(!c.got || wait_queue_length(&shop.queue) ||
+		      shop.queue.first);
+	assert_true(c.got);
+	expect_child(atomic_load(&forked));
+	expect_empty();
+}
+
 #define in_shop(test) cmocka_unit_test_setup_teardown(test, begin, end)
 
 int main(void)
@@ -646,10 +716,12 @@ int main(void)
 		in_shop(test_served_while_away),
 		in_shop(test_nobody_listens),
 		in_shop(test_idle_repeats),
+		in_shop(test_idle_at_the_end),
 		in_shop(test_none_is_lost),
 		in_shop(test_notify_in_handler),
 		in_shop(test_fork),
 		in_shop(test_fork_in_idle),
+		in_shop(test_served_and_forked),
 	};
 
 	return cmocka_run_group_tests_name("wait_queue", tests, NULL, NULL);

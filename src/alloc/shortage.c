@@ -152,10 +152,11 @@ static bool alloc_reclaiming(struct quire *q, struct want *want, pfn_t *pfn)
 
 /* --- waiting --- */
 
+/* (c) constant, (l) queue's lock while it waits */
 struct page_waiter {
 	struct waiter waiter;
-	struct quire *q;
-	struct want *want; /* (l) queue's lock, while it waits */
+	struct quire *q;   /* (c) */
+	struct want *want; /* (l) but what the call names */
 	pfn_t pfn;	   /* (l) once it is served */
 };
 
@@ -276,6 +277,8 @@ static bool wait_for_pages(struct quire *q, struct want *want, unsigned wait_ms,
 		owe(q, want, -pages);
 	want->in_line = false;
 	*pfn = me.pfn;
+	/* A child that shares the memory has no claim on what it was served. */
+	ok = ok && !q->forked;
 	if (!ok)
 		atomic_fetch_add_explicit(&q->timeouts, 1,
 					  memory_order_relaxed);

@@ -3,38 +3,38 @@
  * The wait queue: threads that wait for something to come back, first come,
  * first served.
  *
- * Model. A waiter joins at the end. What it waits for is handed to it, nobody
- * races for it: whoever serves the queue tries each waiter in order, and one
- * that cannot be served does not block those behind it. One waiter listens for
- * all: it is parked on the event count, which everybody who brings something
- * raises, and serves when it is woken. The others sleep on words of their own
- * until they are served, or are to listen. So bringing something costs one
- * wake-up at most, takes no lock, and may be done in a signal handler. The
- * listener is the first in the queue that is not away, which is what a waiter
- * is while its idle() runs.
+ * Model. A waiter joins at the end. The server hands goods to waiters, which do
+ * not race for them: it tries each in order, and one that cannot be served does
+ * not block those behind it. One waiter listens for all: it is parked on the
+ * event count, which a thread that brings goods raises, and serves when it is
+ * woken. The others sleep on words of their own until they are served, or are
+ * to listen. So bringing goods takes no lock, wakes one thread, and may be done
+ * in a signal handler. A waiter is away while its idle() runs. When a listener
+ * leaves or goes away, the first waiter that is not away takes over; it keeps
+ * listening until it leaves or goes away itself.
  *
  * Protocol.
- *  1. A waiter is in the queue (length counts it) before anybody is tried for
- *     it.
- *  2. No wake-up is lost. Who brings something does so under a lock and then
- *     reads length. A waiter has set length, then looks under that lock. If the
- *     former had the lock first, what it brought is found; else it sees the
- *     length and raises the event count. Who brings something without the lock
- *     has a full fence between that and the look at length, as
- *     wait_queue_join() has after joining: one of the two sees the other.
+ *  1. A waiter is in the queue (length counts it) before it is tried.
+ *  2. No wake-up is lost. A thread that brings goods stores them under a lock,
+ *     then reads length. A waiter sets length, then looks under that lock. If
+ *     the goods had the lock first, the waiter finds them; else the other sees
+ *     the length and raises the event count. Without that lock it puts a full
+ *     fence between the two, as wait_queue_join() does after joining: one of
+ *     them sees the other.
  *  3. The event count is read before the queue is served, and parked on with
  *     that value: what is raised later makes the park return at once.
  *  4. A listener that leaves, or goes away, makes another one listen, and wakes
  *     it; that one serves before it sleeps. Where nobody was left, who joins or
- *     comes back listens. A waiter is not touched after `state` says it is
- *     served.
+ *     comes back listens.
+ *  5. The server touches a waiter only under the queue's lock, and the waiter
+ *     takes that lock once more before it returns.
  *
- * Locking: the queue's lock guards its shape. Who keeps what is waited for
- * under that same lock can serve at once, by wait_queue_serve_locked(), and
- * needs no event.
+ * Locking: the queue's lock guards its shape. A caller that keeps the goods
+ * under that same lock calls wait_queue_serve_locked() and needs no event.
  *
  * Fork. In the child the queue is empty (wait_queue_reset()). A thread that
- * forks in its own idle() is told so by `resets`: it is in no queue any more.
+ * forks in its own idle() learns from `resets` that no queue holds it any more;
+ * what it was served before the fork is its own in the child, too.
  */
 #include "base/wait_queue.h"
 
@@ -135,7 +135,9 @@ void wait_queue_serve_locked(struct wait_queue *queue,
 		bool listens = at == queue->listener;
 
 		next = at->next;
-		if (failed && (!ops->covers || ops->covers(at, failed)))
+		if (failed && !ops->covers)
+			return;
+		if (failed && ops->covers(at, failed))
 			continue;
 		schedule_point();
 		if (!ops->serve(at)) {
@@ -192,6 +194,10 @@ static bool go_away(struct wait_queue *queue, struct waiter *me,
 	const unsigned resets = queue->resets;
 
 	lock_acquire(&queue->lock);
+	if (state_of(me) == WAITER_SERVED) {
+		lock_release(&queue->lock);
+		return true;
+	}
 	me->away = true;
 	if (queue->listener == me) {
 		tell(me, WAITER_WAITS);
@@ -209,39 +215,44 @@ static bool go_away(struct wait_queue *queue, struct waiter *me,
 	return true;
 }
 
-/* Until it is served, or the time is over. False if it is in no queue any more:
- * in the child of a fork. */
+/* Until it is served, or the time is over, idle() having had its last turn.
+ * False if it is in no queue any more: in the child of a fork. */
 static bool wait_for_turn(struct wait_queue *queue, struct waiter *me,
 			  const struct wait_ops *ops, uint64_t timeout_ns)
 {
 	uint64_t start = platform_ns(), passed = 0, idle = ops->idle_ns;
+	bool last = !ops->idle || timeout_ns == 0;
 
 	for (;;) {
 		uint32_t events = atomic_load_explicit(&queue->events,
 						       memory_order_acquire);
 		uint64_t left = timeout_ns - passed;
+		bool over = passed >= timeout_ns;
 
 		lock_acquire(&queue->lock);
 		wait_queue_serve_locked(queue, ops);
 		lock_release(&queue->lock);
-		if (state_of(me) == WAITER_SERVED || passed >= timeout_ns)
+		if (state_of(me) == WAITER_SERVED || (over && last))
 			return true;
-		if (ops->idle && left > ops->idle_ns)
-			left = ops->idle_ns;
+		if (ops->idle && (over || passed >= idle)) {
+			last = over;
+			if (!go_away(queue, me, ops))
+				return false;
+			passed = platform_ns() - start;
+			idle = passed + ops->idle_ns;
+			continue;
+		}
+		if (ops->idle && left > idle - passed)
+			left = idle - passed;
 		park(queue, me, events, left);
 		passed = platform_ns() - start;
-		if (!ops->idle || passed < idle)
-			continue;
-		if (!go_away(queue, me, ops))
-			return false;
-		passed = platform_ns() - start;
-		idle = passed + ops->idle_ns;
 	}
 }
 
 bool wait_queue_wait(struct wait_queue *queue, struct waiter *waiter,
 		     const struct wait_ops *ops, uint64_t timeout_ns)
 {
-	return wait_for_turn(queue, waiter, ops, timeout_ns) &&
-	       wait_queue_leave(queue, waiter);
+	if (!wait_for_turn(queue, waiter, ops, timeout_ns))
+		return state_of(waiter) == WAITER_SERVED;
+	return wait_queue_leave(queue, waiter);
 }

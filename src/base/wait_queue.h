@@ -14,39 +14,41 @@
 #include "base/lock.h"
 #include "platform/cc.h"
 
-/* One that waits; on its thread's stack, in a struct of the caller's.
- * (l) queue's lock, (a) atomic */
+/* A waiting thread's entry. It lies on the thread's stack, inside a struct of
+ * the caller's. (l) queue's lock, (a) atomic */
 struct waiter {
 	struct waiter *next, *before; /* (l) */
 	bool away;		      /* (l) in idle() */
 	_Atomic uint32_t state;	      /* (a) enum waiter_state: parked on */
 };
 
-/* (l) lock, (a) atomic */
+/* (l) lock, (a) atomic, (f) written by the child of a fork alone */
 struct wait_queue {
 	struct lock lock;
 	struct waiter *first, *last; /* (l) */
 	struct waiter *listener;     /* (l) NULL: nobody, or all are away */
 	_Atomic uint32_t length;     /* (a) written under the lock */
 	_Atomic uint32_t events; /* (a) event count: the listener parks on it */
-	unsigned resets;	 /* children of forks, down to this one */
+	unsigned resets;	 /* (f) forks, down to this child */
 };
 
-/* What the waiters of a queue have in common. */
+/* How a queue's waiters are served; serve and covers are the same for all. */
 struct wait_ops {
 	/*
-	 * Gets a waiter what it waits for; false: it cannot be had now. Called
-	 * with the queue's lock held, by any of the waiters' threads or by
-	 * who calls wait_queue_serve_locked().
+	 * Tries to get a waiter its goods; false: none now. Runs under the
+	 * queue's lock, in any waiter's thread or in a caller of
+	 * wait_queue_serve_locked().
 	 */
 	bool (*serve)(struct waiter *waiter);
-	/* Where nothing could be had for `failed`, this one need not be tried.
-	 * NULL: all wait for the same. */
+	/* True: serve() would fail for `waiter`, because it failed for
+	 * `failed`. NULL: all wait for the same. */
 	bool (*covers)(const struct waiter *waiter,
 		       const struct waiter *failed);
-	/* Called by a waiter's own thread each idle_ns that it was not served.
-	 * It keeps its place, can be served meanwhile, and may block. NULL:
-	 * nothing is called. */
+	/*
+	 * A waiter's own thread calls it after each idle_ns without being
+	 * served, and once when its time is over. The waiter keeps its place,
+	 * can be served meanwhile, and may block. NULL: no call.
+	 */
 	void (*idle)(struct waiter *waiter);
 	uint64_t idle_ns;
 };
@@ -57,21 +59,24 @@ void wait_queue_init(struct wait_queue *queue, enum lock_rank rank);
 void wait_queue_reset(struct wait_queue *queue);
 
 /*
- * Joins at the end. Then the thread waits, or leaves. What the caller does in
- * between is done while the queue has a length.
+ * Adds the waiter at the end. The thread then waits or leaves; until then the
+ * queue has a length. join_locked() is without the fence of point 2: only where
+ * all goods come under this lock.
  */
 void wait_queue_join(struct wait_queue *queue, struct waiter *waiter);
 void wait_queue_join_locked(struct wait_queue *queue, struct waiter *waiter);
 /*
- * Until it is served, or for timeout_ns (UINT64_MAX: for good); then it has
- * left. False: it was not served; also when idle() forked, in the child.
+ * Waits until the waiter is served, or for timeout_ns (UINT64_MAX: for good),
+ * and leaves. False: it was not served. In the child of an idle() that forked
+ * it returns at once.
  */
 bool wait_queue_wait(struct wait_queue *queue, struct waiter *waiter,
 		     const struct wait_ops *ops, uint64_t timeout_ns);
 /* True: it was served before it could leave. */
 bool wait_queue_leave(struct wait_queue *queue, struct waiter *waiter);
 
-/* Serves all who can be served, in order. */
+/* Tries every waiter in order; each one that serve() succeeds for leaves the
+ * queue. */
 void wait_queue_serve_locked(struct wait_queue *queue,
 			     const struct wait_ops *ops);
 
@@ -84,9 +89,9 @@ static inline uint32_t wait_queue_length(const struct wait_queue *queue)
 void wait_queue_notify_slow(struct wait_queue *queue);
 
 /*
- * Something came that may be what one of them waits for. Neither blocks nor
- * spins: for signal handlers, too. Between the store that brought it and this
- * stands the lock that serve() looks under, or a full fence.
+ * Tells the listener that goods came. Never blocks or spins, so handlers may
+ * call it. The caller stored them under the lock that serve() takes, or has a
+ * full fence in between.
  */
 static inline void wait_queue_notify(struct wait_queue *queue)
 {

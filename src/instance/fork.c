@@ -2,7 +2,8 @@
 /*
  * Fork: every allocator stands still while the process is copied.
  *
- * Before the fork every lock of every allocator is taken, in rank order, and
+ * Before the fork every lock of every allocator is taken, in rank order (but
+ * those of the wait queue and of zonelists, which the child makes anew), and
  * all page lists are closed with the fence of pcp.c; so the child's copy of the
  * tables is whole, and the thread that forks, the only one there is in the
  * child, holds the locks and releases them on both sides.
@@ -74,6 +75,9 @@ static void fork_child(void)
 	platform_rseq_after_fork();
 	for (struct quire *q = registry; q; q = q->next_registered) {
 		q->forks++;
+		/* Of a thread that the child has not. */
+		atomic_store_explicit(&q->hooks.kick, NULL,
+				      memory_order_relaxed);
 		lock_init(&q->page_waiters.lock, LOCK_RANK_WAITERS);
 		wait_queue_reset(&q->page_waiters);
 		if (!q->arena.private) {

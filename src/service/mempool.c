@@ -28,8 +28,9 @@
  * past the pool does not free it, and is reported when it leaves the reserve.
  *
  * Locks. pools_lock guards the list of all pools, a pool's lock the rest, for a
- * few stores; neither is held when the allocator is called, but for references.
- * pools_lock, then pools by ascending address; below all locks of the core.
+ * few stores and wake-ups; neither is held when the allocator is called, but
+ * for references. pools_lock, then pools by ascending address; below all locks
+ * of the core.
  *
  * Fork. All are held over it. In the child nobody waits; a block that
  * another thread had just been handed, or was just handing back to the

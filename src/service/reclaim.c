@@ -149,7 +149,7 @@ bool reclaim_balance(struct quire *q, unsigned node,
 	return true;
 }
 
-/* Whether a shrinker was ever registered. */
+/* Whether a shrinker was ever to be registered. */
 static bool is_used(struct quire *q)
 {
 	return atomic_load_explicit(&q->hooks.reclaim, memory_order_relaxed);
@@ -168,11 +168,11 @@ void reclaim_maintain(struct quire *q)
 
 int quire_shrinker_register(struct quire *q, struct quire_shrinker *shrinker)
 {
-	if (shrinker_register(q, shrinker) != 0)
+	if (allocator_check_fork(q) != 0)
 		return -1;
-	/* release: partner of the acquire with which the hook is called. */
+	/* First: a child of a fork in between has a shrinker that is called. */
 	atomic_store_explicit(&q->hooks.reclaim, shrink, memory_order_release);
-	return 0;
+	return shrinker_register(q, shrinker);
 }
 
 int64_t quire_reclaim(struct quire *q, unsigned node, uint64_t pages)

@@ -17,8 +17,10 @@
  *
  * Fork. A child has no threads. A state says in which generation of forks it
  * was entered, and one of another generation is STOPPED, whatever it says; so
- * nothing need be kept over a fork. What the parent had stays in the words, and
- * a kick there wakes nobody.
+ * nothing need be kept over a fork. A thread of ours that forks in a shrinker
+ * is an ordinary one in the child: it looks at nothing of what it was, which
+ * may go with its allocator or belong to a thread that the child has started,
+ * and ends.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -54,7 +56,7 @@ struct reclaim_threads {
 	struct thread thread[];	     /* one a node */
 };
 
-/* What this thread is; NULL: none of ours. */
+/* What this thread is; NULL: none of ours, or no longer. */
 static thread_local_in_handlers struct thread *self;
 
 static struct reclaim_threads *threads_of(struct quire *q)
@@ -129,6 +131,14 @@ static uint32_t rest(struct thread *t)
 	return atomic_fetch_and_explicit(&t->word, STOP, memory_order_acquire);
 }
 
+static bool stopped(const void *arg)
+{
+	const struct thread *t = arg;
+
+	return self != t ||
+	       atomic_load_explicit(&t->word, memory_order_relaxed) & STOP;
+}
+
 /* Nobody but threads_stop() wakes who is not ASLEEP. */
 static void pause_for(struct thread *t, uint64_t ms)
 {
@@ -154,13 +164,6 @@ static void maintain_if_due(struct reclaim_threads *threads)
 		quire_maintain(threads->q);
 }
 
-static bool stopped(const void *arg)
-{
-	const struct thread *t = arg;
-
-	return atomic_load_explicit(&t->word, memory_order_relaxed) & STOP;
-}
-
 static void thread_main(void *arg)
 {
 	struct thread *t = arg;
@@ -169,13 +172,15 @@ static void thread_main(void *arg)
 	uint32_t bits;
 
 	self = t;
-	while (!((bits = rest(t)) & STOP)) {
+	while (!stopped(t) && !((bits = rest(t)) & STOP)) {
 		if (!(bits & KICKED) && !allocator_is_low(q, t->node))
 			pause = 0;
 		else if (reclaim_balance(q, t->node, stopped, t))
 			pause = 0;
 		else if (pause < PAUSE_MOST_MS)
 			pause = pause ? 2 * pause : PAUSE_FIRST_MS;
+		if (stopped(t))
+			return;
 		maintain_if_due(t->threads);
 		if (pause)
 			pause_for(t, pause);
@@ -305,12 +310,9 @@ static void stop(struct quire *q)
 		threads_stop(threads, q->nodes->nr);
 }
 
-/* A thread of ours that forked in a shrinker ends. */
 static void fork_child(void)
 {
-	if (self)
-		atomic_fetch_or_explicit(&self->word, STOP,
-					 memory_order_relaxed);
+	self = NULL;
 }
 
 static at_load void hook(void)

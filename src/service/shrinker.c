@@ -356,7 +356,8 @@ int quire_shrinker_unregister(struct quire *q, struct quire_shrinker *shrinker)
 
 /* --- destroy and fork --- */
 
-/* Entries that are left go with the allocator's small memory. */
+/* Entries that are left go with the allocator's small memory. The child of a
+ * shrinker that forked may destroy what that shrinker is registered with. */
 static void stop(struct quire *q)
 {
 	struct shrinkers **at = &all;
@@ -364,8 +365,14 @@ static void stop(struct quire *q)
 	lock_acquire(&shrinkers_lock);
 	while (*at && (*at)->q != q)
 		at = &(*at)->next;
-	if (*at)
+	if (*at) {
+		struct entry *entry = load_locked(&(*at)->first);
+
+		for (; entry; entry = load_locked(&entry->next))
+			if (entry == running)
+				running = NULL;
 		*at = (*at)->next;
+	}
 	lock_release(&shrinkers_lock);
 }
 

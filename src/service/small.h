@@ -3,7 +3,8 @@
  * Small memory: what services need after an allocator was created.
  *
  * Blocks are zeroed and aligned to 64 bytes. They belong to an allocator, and
- * those that were not freed go with it. Callers may hold any service's lock.
+ * those that were not freed go with it. Callers may hold a lock
+ * of shrinkers or pools.
  */
 #ifndef QUIRE_SMALL_H
 #define QUIRE_SMALL_H
