@@ -348,6 +348,7 @@ struct arena_of_sets {
 	char *sets;
 	uint32_t nr, nr_items;
 	cpu_set_t allowed;
+	uint64_t enough_ops; /* of each worker */
 	_Atomic bool stop;
 	_Atomic uint32_t ready, finished;
 	_Atomic uint64_t aborts;
@@ -466,7 +467,7 @@ static void *work(void *arg)
 		default:
 			w->pops += take_one(a, &w->hand);
 		}
-		if (++w->ops == ENOUGH_OPS)
+		if (++w->ops == a->enough_ops)
 			atomic_fetch_add(&a->finished, 1);
 	}
 	timer_delete(timer);
@@ -587,6 +588,7 @@ static void test_real(void **state)
 	pretend_no_more();
 	if (!platform_rseq_usable())
 		skip();
+	a.enough_ops = test_setting("QUIRE_TEST_OPS", ENOUGH_OPS);
 	a.nr = platform_possible_cpus();
 	a.nr_items = a.nr * EACH < MAX_ITEMS ? a.nr * EACH : MAX_ITEMS;
 	a.sets = aligned_alloc(4096, a.nr * SET_BYTES);
